@@ -1,0 +1,1 @@
+"""panfit: PAN, the Personalized Attention Network for outfit recommendation."""
