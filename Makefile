@@ -1,0 +1,61 @@
+# Everything a person types in this project. `make` alone explains.
+# The virtual environment is .venv; stamp files in it remember what is installed, so that a second `make` starts at once.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format results experiments clean
+.DELETE_ON_ERROR:
+
+# A waiting OpenMP thread must sleep, not spin: on a shared machine spinning costs a factor of 50.
+export OMP_WAIT_POLICY := passive
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+CODE := src tests $(wildcard benchmarks)
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.has-demo ## draw a wardrobe, train, evaluate, write demo/report.html (minutes)
+	$(BIN)/panfit demo --out demo
+
+test: $(VENV)/.has-dev ## run the tests
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.has-dev ## format, lint, types, arrows between modules: change nothing, say what is wrong
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
+
+format: $(VENV)/.has-dev ## rewrite the code in the house format
+	$(BIN)/ruff format $(CODE)
+	$(BIN)/ruff check --fix $(CODE)
+
+results: $(VENV)/.has-dev ## write the tables in README.md and docs/results.md from results/*.json
+	$(BIN)/python -m panfit.results
+
+experiments: $(VENV)/.has-dev ## run again what results/*.json came from (hours)
+	$(BIN)/python benchmarks/experiments.py
+
+clean: ## remove the virtual environment, the demo's output and the tools' caches
+	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "panfit needs Python 3.11 or newer; name one: make PYTHON=python3.12 ..." >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+# Order-only on the interpreter: its time stamp says nothing about what is installed.
+$(VENV)/.has-demo: pyproject.toml | $(BIN)/python
+	@echo "installing panfit into $(VENV) ..."
+	$(PIP) install --editable '.[text,plots]'
+	@touch $@
+
+# All that the demo needs is among what development needs, so one stamp sets the other.
+$(VENV)/.has-dev: pyproject.toml | $(BIN)/python
+	@echo "installing panfit and its development tools into $(VENV) ..."
+	$(PIP) install --editable '.[dev]'
+	@touch $(VENV)/.has-demo $@
