@@ -1,0 +1,318 @@
+"""Seeded draws: splits, fixed negatives and fill-in-the-blank questions, where a source brings none.
+
+Negatives and questions are drawn once, at import, and stored: every method then answers the same ones. Everything is
+drawn from the split's own items (decision D9), never a like that the user is known to have. Paper section 3.1.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import permutations, product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from panfit.errors import DataError
+from panfit.outfits import ABSENT, KINDS, SPLITS, Dataset, FitbQuestions, IntArray, Kind, Outfits, Slot, Split
+
+NEGATIVES_PER_LIKE = 10
+"""Fixed negatives of each kind for each val and test like, as Polyvore-U ships them."""
+NUM_CANDIDATES = 4
+"""Candidates of a fill-in-the-blank question, the true one included."""
+DRAWN_SPLITS: tuple[Split, ...] = ("val", "test")
+"""The splits that are evaluated, and so need negatives and questions; train draws its own anew each epoch."""
+_ROUNDS = 30
+"""How often a draw that hit a known like is repeated before the remaining choices are listed one by one."""
+
+Known = set[tuple[int, ...]]
+
+_log = logging.getLogger("panfit")
+
+
+class NothingToDrawError(DataError):
+    """A user for whom no negative exists: everything that could be drawn is a known like of his."""
+
+    def __init__(self, user: int) -> None:
+        self.user = user
+        super().__init__(f"user row {user} is known to like every outfit that could be drawn as a negative")
+
+
+# ---- splits
+
+
+def draw_splits(users: IntArray, *, rng: np.random.Generator, val: float = 0.1, test: float = 0.2) -> IntArray:
+    """Shares of each user's likes -> (B,) index into SPLITS.
+
+    A user's first like goes to train, the second to test, the third to val; with more, the shares decide (rounded, at
+    least one each), so that everybody who is evaluated is also trained on.
+
+    Args:
+        users: (B,) user row of each like.
+        rng: the only source of randomness.
+        val: share of a user's likes for val, 0..1.
+        test: share for test, 0..1; ``val + test`` below 1.
+    """
+    if min(val, test) < 0 or val + test >= 1:
+        raise ValueError(f"val {val} and test {test} must be shares that leave some for train")
+    splits = np.zeros(len(users), dtype=np.int64)  # (B,) train
+    order = rng.permutation(len(users))
+    order = order[np.argsort(users[order], kind="stable")]  # each user's likes together, in random order
+    starts = np.flatnonzero(np.r_[True, np.diff(users[order]) != 0]) if len(users) else np.zeros(0, dtype=np.int64)
+    for start, end in zip(starts, np.r_[starts[1:], len(users)], strict=True):
+        count = int(end - start)
+        num_test = max(round(test * count), 1) if test and count >= 2 else 0
+        num_val = max(round(val * count), 1) if val and count - num_test >= 2 else 0
+        num_test = min(num_test, count - num_val - 1) if count > 1 else 0
+        splits[order[start : start + num_test]] = SPLITS.index("test")
+        splits[order[start + num_test : start + num_test + num_val]] = SPLITS.index("val")
+    return splits
+
+
+def draw_item_splits(
+    items: IntArray, num_items: int, *, rng: np.random.Generator, val: float = 0.2, test: float = 0.25, rounds: int = 8
+) -> IntArray:
+    """Partition the items, and keep an outfit in the split that holds all of its items -> (B,) index into SPLITS or -1.
+
+    A blind partition would keep only val^S of the outfits for val. So the random start is improved: item by item, each
+    moves to the split that most of its outfits' other items are in, as long as no split outgrows its share.
+
+    Args:
+        items: (B, S) item rows, ABSENT where a slot is empty.
+        num_items: N, rows of the catalogue.
+        rng: the only source of randomness.
+        val: share of the worn items for val, 0..1.
+        test: share of the worn items for test, 0..1.
+        rounds: passes of improvement; 0 keeps the blind partition.
+    """
+    if min(val, test) <= 0 or val + test >= 1:
+        raise ValueError(f"val {val} and test {test} must be shares that leave some for train")
+    worn = np.unique(items[items != ABSENT])
+    shares = np.array([1 - val - test, val, test])
+    capacity = np.ceil(shares * len(worn) * 1.05).astype(np.int64)  # (3,) a little room to move in
+    place = np.full(num_items + 1, -1, dtype=np.int64)  # (N + 1,) split of each item; the last: ABSENT
+    place[rng.permutation(worn)] = np.searchsorted(np.cumsum(shares) * len(worn), np.arange(len(worn)), side="right")
+    sizes = np.bincount(place[worn], minlength=3)  # (3,)
+    flat = items.ravel()
+    order = np.argsort(flat, kind="stable")
+    first = np.searchsorted(flat[order], np.arange(num_items + 1))
+    for _ in range(rounds):
+        moved = 0
+        for item in rng.permutation(worn):
+            outfits = order[first[item] : first[item + 1]] // items.shape[1]  # outfits that wear it
+            others = items[outfits]  # (b, S)
+            near = place[others[(others != item) & (others != ABSENT)]]
+            votes = np.bincount(near, minlength=3) / shares  # rare splits count more, or all would join train
+            old = int(place[item])
+            best = max(range(3), key=lambda split: (votes[split], split == old))
+            if best != old and sizes[best] < capacity[best] and sizes[old] > 1:
+                place[item] = best
+                sizes[old] -= 1
+                sizes[best] += 1
+                moved += 1
+        if not moved:
+            break
+    splits = place[items]  # (B, S), -1 where absent
+    mask = items != ABSENT
+    low = np.where(mask, splits, len(SPLITS)).min(axis=1)
+    high = np.where(mask, splits, -1).max(axis=1)
+    return np.where(low == high, low, -1)
+
+
+# ---- negatives
+
+
+def draw_negatives(
+    likes: Outfits, pools: Sequence[IntArray], *, kind: Kind, per_like: int, known: Known, rng: np.random.Generator
+) -> Outfits:
+    """Fixed negatives of each like, (B * per_like) outfits, like-major.
+
+    Args:
+        likes: the split's B likes.
+        pools: for each slot, the item rows to draw from (`Dataset.split_items`); used by kind "random".
+        kind: random: each filled slot of the like gets any item of its pool; hard: a like of another user.
+        per_like: negatives for each like.
+        known: {(user row, item rows...)} that must not be drawn (`Dataset.known_likes`).
+        rng: the only source of randomness.
+
+    Raises:
+        NothingToDrawError: for a user who likes everything that could be drawn.
+    """
+    wanted = likes.take(np.repeat(np.arange(len(likes)), per_like))  # (B * per_like) whose negatives are drawn
+    items = np.empty_like(wanted.items)
+    open_rows = np.arange(len(wanted))
+    for _ in range(_ROUNDS):
+        if not len(open_rows):
+            return Outfits(wanted.users, items)
+        if kind == "random":
+            drawn = _recombine(wanted.items[open_rows], pools, rng)
+        else:
+            drawn = likes.items[rng.integers(len(likes), size=len(open_rows))]
+        items[open_rows] = drawn
+        open_rows = open_rows[~_allowed(wanted.users[open_rows], drawn, known)]
+    for row in open_rows:  # tiny pools, or users who like nearly everything: list what is left
+        rest = _remaining(wanted, int(row), likes, pools, kind=kind, known=known)
+        items[row] = rest[int(rng.integers(len(rest)))]
+    return Outfits(wanted.users, items)
+
+
+def _recombine(items: IntArray, pools: Sequence[IntArray], rng: np.random.Generator) -> IntArray:
+    """(B, S) -> (B, S): every filled slot gets an item of its pool; an empty slot stays empty."""
+    columns = [
+        np.where(items[:, slot] == ABSENT, ABSENT, pool[rng.integers(len(pool), size=len(items))])
+        if len(pool)
+        else np.full(len(items), ABSENT)
+        for slot, pool in enumerate(pools)
+    ]
+    return np.column_stack(columns).astype(np.int64)
+
+
+def _allowed(users: IntArray, items: IntArray, known: Known) -> NDArray[np.bool_]:
+    """(B,) True where an outfit is no known like of its user and wears no item twice."""
+    unknown = [row not in known for row in map(tuple, np.column_stack([users, items]).tolist())]
+    worn = np.sort(items, axis=1)
+    twice = ((worn[:, 1:] == worn[:, :-1]) & (worn[:, 1:] != ABSENT)).any(axis=1)
+    return np.logical_and(unknown, np.logical_not(twice))
+
+
+def _remaining(
+    wanted: Outfits, row: int, likes: Outfits, pools: Sequence[IntArray], *, kind: Kind, known: Known
+) -> IntArray:
+    """(R, S) every outfit that may still be drawn for one row. Raises NothingToDrawError when there is none."""
+    user = int(wanted.users[row])
+    if kind == "random":
+        filled = wanted.mask[row]
+        choices = [pool if fill else [ABSENT] for pool, fill in zip(pools, filled, strict=True)]
+        outfits = np.array(list(product(*choices)), dtype=np.int64)  # (R, S)
+    else:
+        outfits = np.unique(likes.items, axis=0)
+    rest = outfits[_allowed(np.full(len(outfits), user), outfits, known)]
+    if not len(rest):
+        raise NothingToDrawError(user)
+    return rest
+
+
+# ---- fill in the blank
+
+
+def draw_fitb(
+    likes: Outfits,
+    pools: Sequence[IntArray],
+    *,
+    known: Known,
+    rng: np.random.Generator,
+    num_candidates: int = NUM_CANDIDATES,
+) -> FitbQuestions:
+    """One question for each like: a random filled slot is blanked, and other items of its pool compete with the truth.
+
+    No wrong candidate would complete a known like of the user. A like none of whose slots has enough other items to
+    choose from gets no question, so there may be fewer questions than likes.
+    """
+    kept: list[int] = []
+    blanks: list[int] = []
+    candidates: list[IntArray] = []
+    for row in range(len(likes)):
+        for slot in rng.permutation(np.flatnonzero(likes.mask[row])):
+            wrong = _wrong_candidates(likes, row, int(slot), pools[slot], num_candidates - 1, known=known, rng=rng)
+            if wrong is not None:
+                kept.append(row)
+                blanks.append(int(slot))
+                candidates.append(wrong)
+                break
+    outfits = likes.take(np.array(kept, dtype=np.int64))
+    blank = np.array(blanks, dtype=np.int64)
+    truth = outfits.items[np.arange(len(kept)), blank]  # (Q,)
+    answer = rng.integers(num_candidates, size=len(kept))  # anywhere: a method that breaks ties by place gains nothing
+    wrongs = np.array(candidates, dtype=np.int64).reshape(len(kept), num_candidates - 1)
+    table = np.concatenate([wrongs, truth[:, None]], axis=1)  # (Q, K), the truth last
+    rows = np.arange(len(kept))
+    table[rows, -1] = table[rows, answer]
+    table[rows, answer] = truth
+    return FitbQuestions(outfits, blank, table, answer.astype(np.int64))
+
+
+def _wrong_candidates(
+    likes: Outfits, row: int, slot: int, pool: IntArray, count: int, *, known: Known, rng: np.random.Generator
+) -> IntArray | None:
+    """(count,) distinct wrong items for one blank, or None where the pool has not enough."""
+    few = min(len(pool), 2 * count + 2)
+    for tries in (few, len(pool)):  # a few are nearly always enough; the whole pool only where they were not
+        drawn = rng.choice(pool, size=tries, replace=False)
+        outfits = np.tile(likes.items[row], (tries, 1))  # (tries, S)
+        outfits[:, slot] = drawn
+        fits = _allowed(np.full(tries, likes.users[row]), outfits, known) & (drawn != likes.items[row, slot])
+        if fits.sum() >= count:
+            return np.asarray(drawn[fits][:count], dtype=np.int64)
+    return None
+
+
+# ---- what a data set lacks
+
+
+@dataclass(frozen=True)
+class _Streams:
+    """Independent generators by purpose: what one part draws does not depend on which others the source brought."""
+
+    seed: int
+
+    def of(self, split: Split, purpose: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, SPLITS.index(split), purpose])
+
+
+def complete(dataset: Dataset, *, seed: int) -> Dataset:
+    """Draw the val and test negatives (10 random, 10 hard for each like) and FITB questions that are missing.
+
+    What the data set brings stays as it is. The same seed gives the same draws. Where a kind cannot exist (hard
+    negatives of a single user, questions of tiny pools) it stays missing, with a warning.
+
+    Raises:
+        DataError: a user likes every outfit that the split's items can make.
+    """
+    streams = _Streams(seed)
+    negatives = dict(dataset.negatives)
+    fitb = dict(dataset.fitb)
+    known = known_outfits(dataset)
+    for split in DRAWN_SPLITS:
+        likes = dataset.likes.get(split)
+        if likes is None or not len(likes):
+            continue
+        pools = dataset.split_items(split)
+        for purpose, kind in enumerate(KINDS):
+            if (split, kind) not in negatives:
+                rng = streams.of(split, purpose)
+                try:
+                    negatives[split, kind] = draw_negatives(
+                        likes, pools, kind=kind, per_like=NEGATIVES_PER_LIKE, known=known, rng=rng
+                    )
+                except NothingToDrawError as error:
+                    user = dataset.user_ids[error.user]
+                    if kind == "random":
+                        raise DataError(
+                            f"user {user!r} likes every outfit that the items of the {split} split can make, so no "
+                            f"negative can be drawn; the split needs more items, or the user's {split} likes must go"
+                        ) from None
+                    _log.warning("no hard negatives for %s: nobody else likes what user %r does not", split, user)
+        if split not in fitb:
+            questions = draw_fitb(likes, pools, known=known, rng=streams.of(split, len(KINDS)))
+            if len(questions) < len(likes):
+                _log.warning(
+                    "%d of %d %s likes got no question: too few items", len(likes) - len(questions), len(likes), split
+                )
+            if len(questions):
+                fitb[split] = questions
+    return replace(dataset, negatives=negatives, fitb=fitb)
+
+
+def known_outfits(dataset: Dataset) -> Known:
+    """Every like of every split, and with it the same outfit with the items of one category in another order."""
+    known = dataset.known_likes(SPLITS)
+    orders = _slot_orders(dataset.slots)
+    return known if len(orders) == 1 else {(like[0], *(like[1 + slot] for slot in o)) for like in known for o in orders}
+
+
+def _slot_orders(slots: Sequence[Slot]) -> list[tuple[int, ...]]:
+    """The orders of the slots that only exchange slots of one category; the first is the given one."""
+    return [
+        order
+        for order in permutations(range(len(slots)))
+        if all(slots[to].category == slot.category for to, slot in zip(order, slots, strict=True))
+    ]
