@@ -3,6 +3,8 @@
 Written from the equations alone, one scalar at a time, without looking at the fast code; nothing here imports panfit.
 """
 
+from typing import Any
+
 import itertools
 import math
 from collections.abc import Sequence
@@ -81,3 +83,70 @@ def fitb(scores: Sequence[Sequence[float]], answers: Sequence[int]) -> list[floa
                 equal += 1
         values.append(0.0 if beaten else 1.0 / equal)
     return values
+
+
+# --- PAN Eq. 5-9: mining and losses ---------------------------------------------------------------------------------
+
+
+def softplus(x: Any) -> Any:
+    """log(1 + exp(x)), for a torch scalar."""
+    return (1 + x.exp()).log()
+
+
+def bpr(positive: Any, negative: Any, valid: Any) -> Any:
+    """Eq. 6, triplet by triplet: (B, K) scores; the mean over the valid ones."""
+    total, count = 0.0, 0
+    for b in range(len(positive)):
+        for k in range(len(positive[b])):
+            if valid[b][k]:
+                total = total + softplus(-(positive[b][k] - negative[b][k]))
+                count += 1
+    return total / max(count, 1)
+
+
+def visual_semantic(image_codes: Any, text_codes: Any, items: Any, margin: Any) -> Any:
+    """Eq. 8 with a similarity (decision D12), hinge by hinge."""
+    num_rows, num_bits = len(items), len(image_codes[0])
+
+    def similarity(a: Any, b: Any) -> Any:
+        return sum(a[d] * b[d] for d in range(num_bits)) / num_bits
+
+    total, counted = 0.0, 0
+    for r in range(num_rows):
+        row, others = 0.0, 0
+        for k in range(num_rows):
+            if items[k] == items[r]:
+                continue
+            own = similarity(image_codes[r], text_codes[r])
+            text_negative = margin - own + similarity(image_codes[r], text_codes[k])
+            image_negative = margin - own + similarity(image_codes[k], text_codes[r])
+            row = row + (text_negative if text_negative > 0 else 0) + (image_negative if image_negative > 0 else 0)
+            others += 1
+        if others:
+            total = total + row / others
+            counted += 1
+    return total / max(counted, 1)
+
+
+def near_users(distances: Any, users: Any, k_ratio: Any) -> Any:
+    """Sec. 2.3: for each row, the rows of the K-ratio nearest other users; ties go to whoever comes first."""
+    seen = list(dict.fromkeys(users))
+    first = {user: users.index(user) for user in seen}
+    num_near = min(len(seen) - 1, max(1, round(k_ratio * (len(seen) - 1))))
+    near = []
+    for user in users:
+        others = [other for other in seen if other != user]
+        others.sort(key=lambda other: distances[first[user]][first[other]])  # sort is stable
+        chosen = others[:num_near]
+        near.append([other in chosen for other in users])
+    return near
+
+
+def hardest(pool: Any, hardness: Any, count: Any) -> Any:
+    """For each row, its `count` hardest pool members, hardest first."""
+    chosen = []
+    for row, members in enumerate(pool):
+        rows = [column for column, inside in enumerate(members) if inside]
+        rows.sort(key=lambda column: -hardness[row][column])
+        chosen.append(rows[:count])
+    return chosen

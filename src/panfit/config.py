@@ -110,8 +110,6 @@ class ModelConfig(Settings):
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
     code_norm: Literal["none", "layer", "batch"] = "none"
     """Normalization (without scale or shift) of the code logits before tanh; batch balances the bits."""
-    binarization: Literal["tanh", "straight-through"] = "tanh"
-    """What training sees: tanh(beta x), or sign(x) with the gradient of tanh(beta x) (decision D7)."""
     pair_weight: Literal["diagonal", "full"] = "diagonal"
     """W(u) and W(i) of Eq. 4 (decision D6)."""
     score_scale: Annotated[float, Field(gt=0)] = 10.0
@@ -203,7 +201,8 @@ class TrainConfig(Settings):
     """tanh(beta x): sqrt(epoch + 1) (FHN); 1 throughout; or 1, rising to ``beta_final`` over the last third."""
     beta_final: Annotated[float, Field(ge=1)] = 4.0
     straight_through_from: Share = 1.0
-    """From this share of the epochs on, training sees sign(x) (straight-through); 1: never."""
+    """From this share of the epochs on, training sees sign(x) with the gradient of tanh(beta x) (straight-through,
+    decision D7). 0: throughout; 1: never."""
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """Decay of the running mean of the weights that is evaluated and saved; 0: the weights themselves."""
     validate_every: Positive = 1
@@ -212,6 +211,10 @@ class TrainConfig(Settings):
     """Validations without improvement before training stops; 0: never."""
     select: Literal["auc", "fitb", "ndcg", "relaxed_auc", "mean"] = "auc"
     """What the best checkpoint is chosen by, on validation; binary codes unless it says relaxed. mean: of the three."""
+    accelerator: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where training runs; auto takes a GPU if there is one."""
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    """Lightning Fabric's name for the arithmetic of the forward pass."""
     save_every_s: Annotated[float, Field(gt=0)] = 60.0
     """Seconds between saves of the full state."""
 

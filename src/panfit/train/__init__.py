@@ -1,1 +1,1 @@
-"""train"""
+"""LEARN: triplets, mining, losses, and the loop that puts them together. Serving never imports this package."""
