@@ -3,11 +3,10 @@
 Written from the equations alone, one scalar at a time, without looking at the fast code; nothing here imports panfit.
 """
 
-from typing import Any
-
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 # ---------------------------------------------------------------------------------------------------------------------
 # Metrics: AUC by counting pairs, both NDCGs rank by rank, FITB question by question (decisions D16, D17)
