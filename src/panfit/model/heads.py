@@ -1,0 +1,48 @@
+"""Heads: attended map -> one feature vector for the item encoders (decision D4). Imports torch only.
+
+A head takes the map and the gates rather than their product, so that a head that pools never has to write the product.
+"""
+
+from torch import Tensor, nn
+
+
+class Head(nn.Module):
+    """Attended map (P, C, H, W) -> features (P, E). A subclass says E in ``dim`` and how in `forward`."""
+
+    dim: int
+
+    def attended(self, feature_map: Tensor, channel: Tensor, spatial: Tensor) -> Tensor:
+        """Features of the gated map: maps (P, C, H, W), gates (P, C) and (P, H * W) -> (P, E)."""
+        num_pairs, channels, height, width = feature_map.shape
+        gated = feature_map * channel.view(num_pairs, channels, 1, 1)  # (P, C, H, W)
+        features: Tensor = self(gated * spatial.view(num_pairs, 1, height, width))  # (P, E)
+        return features
+
+
+class PoolHead(Head):
+    """Mean over places; E = C. What ResNet-50 does behind its last map."""
+
+    def __init__(self, map_shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        self.dim = map_shape[0]
+
+    def forward(self, attended: Tensor) -> Tensor:
+        return attended.mean((2, 3))  # (P, C)
+
+    def attended(self, feature_map: Tensor, channel: Tensor, spatial: Tensor) -> Tensor:
+        """The same number as `forward` of the product: the channel gate can wait until the places are summed."""
+        places = feature_map.flatten(2)  # (P, C, H*W)
+        pooled = (places @ spatial[:, :, None])[:, :, 0]  # (P, C)
+        return pooled * channel / places.shape[2]  # (P, C)
+
+
+class FlattenHead(Head):
+    """Every place keeps its own weights; E = C * H * W."""
+
+    def __init__(self, map_shape: tuple[int, int, int]) -> None:
+        super().__init__()
+        channels, height, width = map_shape
+        self.dim = channels * height * width
+
+    def forward(self, attended: Tensor) -> Tensor:
+        return attended.flatten(1)  # (P, C*H*W)

@@ -1,0 +1,90 @@
+"""Type-aware item encoders (PAN sec. 2.2, 3.2): a category's own two fully connected layers -> code logits.
+
+One for the attended image, one for the text vector (decision D13: no attention on text). Imports torch and
+panfit.config only.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from panfit.config import ModelConfig
+from panfit.model.initialize import initialize_linears
+
+
+class CodeBatchNorm(nn.BatchNorm1d):
+    """Each bit's logits are centered and scaled over the batch, without scale or shift of their own: balanced bits.
+
+    A category that a training batch shows only once has no spread to measure: the running statistics stand in.
+    """
+
+    def __init__(self, code_bits: int) -> None:
+        super().__init__(code_bits, affine=False)
+
+    def forward(self, logits: Tensor) -> Tensor:
+        if len(logits) == 1:
+            return F.batch_norm(logits, self.running_mean, self.running_var, training=False, eps=self.eps)
+        return super().forward(logits)  # (P, D)
+
+
+def _no_norm(code_bits: int) -> nn.Module:
+    return nn.Identity()
+
+
+def _layer_norm(code_bits: int) -> nn.Module:
+    return nn.LayerNorm(code_bits, elementwise_affine=False)
+
+
+CODE_NORMS = {"none": _no_norm, "layer": _layer_norm, "batch": CodeBatchNorm}
+
+
+class TypeAwareEncoder(nn.Module):
+    """One small network for each category; rows are grouped by category, encoded, and put back in order."""
+
+    def __init__(self, networks: list[nn.Sequential], *, init_std: float) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+        initialize_linears(self, init_std)
+
+    def forward(self, features: Tensor, categories: Tensor) -> Tensor:
+        """Features (P, E) of items in ``categories`` (P,) int64 -> code logits (P, D)."""
+        if len(features) != len(categories):
+            raise ValueError(f"{len(features)} features for {len(categories)} categories")
+        rows = [torch.nonzero(categories == index)[:, 0] for index in range(len(self.networks))]  # each (P_c,)
+        present = [index for index, rows_of in enumerate(rows) if len(rows_of)]
+        pieces = [self.networks[index](features.index_select(0, rows[index])) for index in present]  # (P_c, D)
+        places = torch.cat([rows[index] for index in present])  # (P,)
+        if len(places) != len(features):
+            raise ValueError(f"a category outside 0..{len(self.networks) - 1}")
+        return torch.cat(pieces).index_select(0, torch.argsort(places))  # (P, D)
+
+
+def image_encoder(config: ModelConfig, num_categories: int, *, input_dim: int) -> TypeAwareEncoder:
+    """Dropout - Linear(E -> hidden) - ReLU - Dropout - Linear(hidden -> D), for each category (FHN)."""
+    networks = [
+        nn.Sequential(
+            nn.Dropout(config.dropout),
+            nn.Linear(input_dim, config.image_hidden),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.image_hidden, config.code_bits, bias=False),
+            CODE_NORMS[config.code_norm](config.code_bits),
+        )
+        for _ in range(num_categories)
+    ]
+    return TypeAwareEncoder(networks, init_std=config.encoder_init_std)
+
+
+def text_encoder(config: ModelConfig, num_categories: int, *, input_dim: int) -> TypeAwareEncoder:
+    """Linear(T -> hidden) - ReLU - Dropout - Linear(hidden -> D), for each category (FHN; decision D13)."""
+    networks = [
+        nn.Sequential(
+            nn.Linear(input_dim, config.text_hidden),
+            nn.ReLU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.text_hidden, config.code_bits, bias=False),
+            CODE_NORMS[config.code_norm](config.code_bits),
+        )
+        for _ in range(num_categories)
+    ]
+    return TypeAwareEncoder(networks, init_std=config.encoder_init_std)
