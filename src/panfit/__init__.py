@@ -1,1 +1,78 @@
-"""panfit: PAN, the Personalized Attention Network for outfit recommendation."""
+"""panfit: PAN, the Personalized Attention Network for outfit recommendation.
+
+The public names. Each is looked up when it is first used, so that ``import panfit`` is quick and does not import torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from panfit.config import Config as Config
+    from panfit.data.folder import check_dataset as check_dataset
+    from panfit.data.folder import read_dataset as read_dataset
+    from panfit.data.folder import write_dataset as write_dataset
+    from panfit.data.polyvore_u import import_polyvore_u as import_polyvore_u
+    from panfit.data.table import import_table as import_table
+    from panfit.errors import CheckpointError as CheckpointError
+    from panfit.errors import ConfigError as ConfigError
+    from panfit.errors import DataError as DataError
+    from panfit.errors import FeatureStoreError as FeatureStoreError
+    from panfit.errors import MissingExtraError as MissingExtraError
+    from panfit.errors import PanfitError as PanfitError
+    from panfit.errors import TrainingError as TrainingError
+    from panfit.errors import UnknownIdError as UnknownIdError
+    from panfit.evaluate import Result as Result
+    from panfit.evaluate import compare as compare
+    from panfit.model.pan import Pan as Pan
+    from panfit.outfits import Catalogue as Catalogue
+    from panfit.outfits import Dataset as Dataset
+    from panfit.outfits import FitbQuestions as FitbQuestions
+    from panfit.outfits import Outfits as Outfits
+    from panfit.outfits import Slot as Slot
+    from panfit.recommend import Recommender as Recommender
+    from panfit.recommend import load as load
+    from panfit.train.loop import FitReport as FitReport
+    from panfit.train.loop import fit as fit
+
+_HOMES = {
+    "panfit.outfits": ("Slot", "Catalogue", "Outfits", "FitbQuestions", "Dataset"),
+    "panfit.config": ("Config",),
+    "panfit.data.table": ("import_table",),
+    "panfit.data.polyvore_u": ("import_polyvore_u",),
+    "panfit.data.folder": ("write_dataset", "read_dataset", "check_dataset"),
+    "panfit.model.pan": ("Pan",),
+    "panfit.train.loop": ("fit", "FitReport"),
+    "panfit.evaluate": ("Result", "compare"),
+    "panfit.recommend": ("load", "Recommender"),
+    "panfit.errors": (
+        "PanfitError",
+        "DataError",
+        "ConfigError",
+        "CheckpointError",
+        "FeatureStoreError",
+        "UnknownIdError",
+        "TrainingError",
+        "MissingExtraError",
+    ),
+}
+"""Module -> its public names, in the order of the pipeline. A name never equals a submodule's."""
+
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = ["__version__", *_HOME_OF]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from importlib.metadata import version
+
+        return version("panfit")
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'panfit' has no attribute {name!r}")
+    value = getattr(import_module(_HOME_OF[name]), name)
+    globals()[name] = value  # the next time it is found without asking here
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,289 @@
+"""COMMANDS: a handler parses, calls the library, prints. The verbs are the pipeline's, in its order.
+
+Results go to stdout (as JSON with --json), progress to stderr. Exit status: 0 done; 2 the user's mistake, told in one
+message without a traceback; 130 interrupted. Heavy imports happen inside the handlers, so that --help is quick.
+"""
+
+import errno
+import json
+import logging
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from typer.core import TyperGroup
+
+from panfit.errors import PanfitError, Problem
+
+COMMANDS = ("demo", "import", "check", "features", "train", "evaluate", "recommend", "score")
+"""The order of the pipeline, in which --help lists them."""
+
+EXIT_MISTAKE, EXIT_INTERRUPTED = 2, 130
+
+MISTAKES = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What the operating system refuses and a user can mend; any other OSError is ours, and shows its traceback."""
+
+
+class Pipeline(TyperGroup):
+    """The top command: lists its commands in the pipeline's order, turns errors into messages and exit statuses."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(self.commands, key=COMMANDS.index)
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PanfitError as error:
+            raise _exit(str(error)) from None
+        except OSError as error:
+            if error.errno not in (*MISTAKES, *FULL):
+                raise
+            place = "" if error.filename is None else f"{error.filename}: "
+            remedy = ". Make room, then run the command again" if error.errno in FULL else ""
+            raise _exit(f"{place}{error.strerror}{remedy}") from None
+        except KeyboardInterrupt:
+            _stderr().print("interrupted", style="yellow")
+            raise typer.Exit(EXIT_INTERRUPTED) from None
+
+
+app = typer.Typer(cls=Pipeline, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+importers = typer.Typer(no_args_is_help=True, help="Read a source's files into a dataset folder.")
+app.add_typer(importers, name="import")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that `train` wrote.")]
+Data = Annotated[Path | None, typer.Option(help="The dataset folder, if it is not where it was in training.")]
+User = Annotated[str, typer.Option(help="The user's id.")]
+Out = Annotated[Path, typer.Option(help="The dataset folder to write.")]
+Seed = Annotated[int, typer.Option(min=0, help="Of the splits, negatives and questions that are drawn.")]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out what is bad, and say what.")]
+ItemDisjoint = Annotated[bool, typer.Option("--item-disjoint", help="Draw splits that share no item.")]
+CopyImages = Annotated[bool, typer.Option("--copy-images", help="Copy the photos into the dataset folder.")]
+
+
+@app.callback(invoke_without_command=True)
+def panfit(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    """Personalized outfit recommendation: train, evaluate, recommend and explain."""
+    if version:
+        from panfit import __version__
+
+        print(f"panfit {__version__}")
+        raise typer.Exit()
+    logger = logging.getLogger("panfit")
+    if not logger.handlers:
+        from rich.logging import RichHandler
+
+        logger.addHandler(RichHandler(console=_stderr(), show_path=False, show_time=False))
+        logger.setLevel(logging.INFO)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="The folder for everything the demo makes.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(min=0, help="Of the drawn world and of training.")] = 0,
+) -> None:
+    """Draw a wardrobe world, train, evaluate, write an HTML report. Minutes on a laptop."""
+    from panfit.demo import run_demo
+
+    report = run_demo(out, seed=seed, console=_stderr())
+    print(f"The report: {report}")
+
+
+@importers.command("table")
+def import_table(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="A folder with items and likes, CSV or Parquet.")],
+    out: Out,
+    name: Annotated[str | None, typer.Option(help="The data set's name; the source folder's if not given.")] = None,
+    images: Annotated[Path | None, typer.Option(help="Where photo paths start; SRC if not given.")] = None,
+    skip_bad: SkipBad = False,
+    seed: Seed = 0,
+    item_disjoint: ItemDisjoint = False,
+    copy_images: CopyImages = False,
+) -> None:
+    """A shop's own tables and photos."""
+    from panfit.data.folder import write_dataset
+    from panfit.data.table import import_table
+
+    report = import_table(
+        source, name=name, seed=seed, image_root=images, skip_bad=skip_bad, item_disjoint=item_disjoint
+    )
+    folder = write_dataset(report.dataset, out, source=str(source), copy_images=copy_images)
+    _print_import(folder, report.dataset, report.skipped)
+
+
+@importers.command("polyvore-u")
+def import_polyvore_u(
+    source: Annotated[Path, typer.Argument(metavar="SRC", help="The released folder.")],
+    out: Out,
+    subset: Annotated[Literal["630", "519", "53", "32"], typer.Option(help="Which of the four sets.")] = "630",
+    images: Annotated[Path | None, typer.Option(help="The folder of photos.")] = None,
+    skip_bad: SkipBad = False,
+    seed: Seed = 0,
+    copy_images: CopyImages = False,
+) -> None:
+    """Polyvore-630, 519, 53 or 32, as released."""
+    from panfit.data.folder import write_dataset
+    from panfit.data.polyvore_u import import_polyvore_u
+
+    report = import_polyvore_u(source, subset=subset, images=images, seed=seed, skip_bad=skip_bad)
+    folder = write_dataset(report.dataset, out, source=str(source), copy_images=copy_images)
+    _print_import(folder, report.dataset, report.skipped)
+
+
+@app.command()
+def check(dataset: Annotated[Path, typer.Argument(metavar="DATASET")], as_json: Json = False) -> None:
+    """Validate and describe a dataset folder: every problem at once."""
+    from panfit.data.folder import check_dataset
+    from panfit.present import summary_table
+
+    report = check_dataset(dataset)
+    if as_json:
+        problems = [vars(problem) for problem in report.problems]
+        print(json.dumps({"problems": problems, "summary": report.summary}, indent=1, default=str))
+    else:
+        Console().print(summary_table(report.summary))
+        for problem in report.problems:
+            print(problem)
+        print(f"{len(report.problems)} problem(s)" if report.problems else "no problems")
+    if report.problems:
+        raise typer.Exit(EXIT_MISTAKE)
+
+
+@app.command()
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.toml")],
+    data: Annotated[Path, typer.Option(help="The dataset folder.")],
+    out: Annotated[Path, typer.Option(help="The run folder to write.")],
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay over a setting.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Train on a data set. Ctrl-C saves; --resume goes on exactly."""
+    from panfit.config import Config
+    from panfit.data.folder import read_dataset
+
+    settings = Config.read(config, set_ or ())  # mistakes in the config and the data are told before torch is loaded
+    dataset = read_dataset(data)
+    from panfit.train.loop import fit
+
+    report = fit(settings, dataset, out, resume=resume, progress=not quiet)
+    if as_json:
+        print(json.dumps({**vars(report), "run": str(report.run)}))
+    else:
+        best = f"validation {settings.train.select} {report.best:.4f} after epoch {report.best_epoch + 1}"
+        print(f"{report.run}: {report.epochs} epochs in {report.seconds:.0f} s; best {best}")
+
+
+@app.command()
+def evaluate(
+    run: Run,
+    split: Annotated[Literal["train", "val", "test"], typer.Option(help="Whose likes.")] = "test",
+    negatives: Annotated[Literal["random", "hard"], typer.Option(help="Random outfits, or others' likes.")] = "random",
+    against: Annotated[Path | None, typer.Option(metavar="RUN_B", help="Compare with another run, paired.")] = None,
+    data: Data = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the bootstrap.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="Write the result, with per-user values, to a file.")] = None,
+    as_json: Json = False,
+) -> None:
+    """FITB, AUC and NDCG: binary and relaxed codes, 95 % intervals."""
+    from panfit.evaluate import compare, evaluate
+    from panfit.present import comparison_table, result_table
+    from panfit.recommend import load
+
+    runs = [run] if against is None else [run, against]
+    recommenders = [load(each, data=data) for each in runs]
+    results = [
+        evaluate(each.scorer, each.dataset, split=split, negatives=negatives, seed=seed) for each in recommenders
+    ]
+    shown = results[0].to_json(per_user=False)
+    comparison = None
+    if against is not None:
+        comparison = compare(results[0], results[1], seed=seed)
+        shown |= {"against": results[1].to_json(per_user=False), "difference": comparison.to_json()}
+    if out is not None:
+        _write_aside(out, json.dumps(shown | results[0].to_json(), indent=1) + "\n")
+    if as_json:
+        print(json.dumps(shown, indent=1))
+        return
+    Console().print(result_table(results, [str(each) for each in runs]))
+    if comparison is not None:
+        Console().print(comparison_table(comparison, str(run), str(against)))
+
+
+@app.command()
+def recommend(
+    run: Run,
+    user: User,
+    top: Annotated[int, typer.Option(min=1, help="How many outfits.")] = 10,
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """A user's best outfits."""
+    from panfit.recommend import load
+
+    recommender = load(run, data=data)
+    outfits, scores = recommender.recommend(user, top=top)
+    _print_outfits(recommender.dataset, user, outfits, scores, as_json=as_json)
+
+
+@app.command()
+def score(
+    run: Run,
+    user: User,
+    outfit: Annotated[list[str], typer.Option(metavar="ID,ID,ID", help="Item ids in slot order; repeat the option.")],
+    data: Data = None,
+    as_json: Json = False,
+) -> None:
+    """How much a user likes given outfits."""
+    from panfit.recommend import load
+
+    recommender = load(run, data=data)
+    outfits = [tuple(item_id.strip() or None for item_id in each.split(",")) for each in outfit]
+    _print_outfits(recommender.dataset, user, outfits, recommender.score(user, outfits), as_json=as_json)
+
+
+def main() -> None:
+    """The console entry point."""
+    app()
+
+
+def _stderr() -> Console:
+    return Console(stderr=True)
+
+
+def _exit(message: str) -> typer.Exit:
+    """Say what is wrong on stderr, word for word (no markup, no wrapping); returns the exit to raise."""
+    typer.echo(f"error: {message}", err=True)
+    return typer.Exit(EXIT_MISTAKE)
+
+
+def _write_aside(path: Path, text: str) -> None:
+    aside = path.with_name(f".{path.name}.part")
+    try:
+        aside.write_text(text, "utf-8")
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _print_import(folder: Path, dataset: Any, skipped: tuple[Problem, ...]) -> None:
+    from panfit.data.folder import counts
+    from panfit.present import summary_table
+
+    for problem in skipped:
+        typer.echo(f"left out: {problem}", err=True)
+    Console().print(summary_table({"name": dataset.name, **counts(dataset)}))
+    print(f"{folder}" + (f"; {len(skipped)} bad thing(s) left out, listed above" if skipped else ""))
+
+
+def _print_outfits(dataset: Any, user: str, outfits: Any, scores: Any, *, as_json: bool) -> None:
+    from panfit.present import outfit_table
+
+    if as_json:
+        rows = [{"items": list(outfit), "score": float(score)} for outfit, score in zip(outfits, scores, strict=True)]
+        print(json.dumps({"user": user, "outfits": rows}, indent=1))
+    else:
+        Console().print(outfit_table(dataset, user, outfits, scores))

@@ -1,0 +1,80 @@
+"""How results look on a terminal: nouns and results -> rich tables. Prints nothing; the command line does that."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from panfit.evaluate import Comparison, Result
+from panfit.outfits import Dataset
+
+TITLES = {"fitb": "FITB", "auc": "AUC", "ndcg": "NDCG", "ndcg_plain": "NDCG (plain)"}
+
+
+def summary_table(summary: Mapping[str, Any]) -> Table:
+    """What `check` counted: one row a fact, nested facts with a path."""
+    table = _table(None, "fact", ">value")
+    for key, value in _flat(summary):
+        table.add_row(escape(key), escape(f"{value:,}" if isinstance(value, int) else str(value)))
+    return table
+
+
+def result_table(results: Sequence[Result], names: Sequence[str]) -> Table:
+    """One row a run: binary with its 95 % interval, relaxed in a line below."""
+    first = results[0]
+    title = f"{first.dataset}, {first.split} split, {first.negatives} negatives, {first.users} users"
+    table = _table(title, "run", "codes", *(f">{name}" for name in TITLES.values()))
+    for name, result in zip(names, results, strict=True):
+        binary = [f"{getattr(result, metric):.4f} {_interval(result.ci95.get(metric))}" for metric in TITLES]
+        table.add_row(escape(name), "binary", *binary)
+        table.add_row("", "relaxed", *(f"{result.relaxed[metric]:.4f}" for metric in TITLES), style="dim")
+    return table
+
+
+def comparison_table(comparison: Comparison, first: str, second: str) -> Table:
+    """The paired differences of two runs, binary codes."""
+    title = f"{escape(first)} minus {escape(second)}, {comparison.users} users in common"
+    table = _table(title, "metric", ">difference", ">95 %", ">p")
+    for metric, name in TITLES.items():
+        difference = comparison.differences[metric]
+        low, high = difference.ci95
+        table.add_row(name, f"{difference.value:+.4f}", f"{low:+.4f} to {high:+.4f}", f"{difference.p_value:.3f}")
+    return table
+
+
+def outfit_table(
+    dataset: Dataset, user: str, outfits: Iterable[Sequence[str | None]], scores: Iterable[float]
+) -> Table:
+    """Outfits with their scores, best first; an item's title stands under its id."""
+    table = _table(f"outfits for {escape(user)}", ">#", ">score", *(slot.name for slot in dataset.slots))
+    catalogue = dataset.catalogue
+    for place, (outfit, score) in enumerate(zip(outfits, scores, strict=True), start=1):
+        cells = []
+        for item_id in outfit:
+            title = None if item_id is None else catalogue.titles[catalogue.row_of[item_id]]
+            cells.append(escape(item_id or "-") + (f"\n[dim]{escape(title)}[/dim]" if title else ""))
+        table.add_row(str(place), f"{score:.3f}", *cells)
+    return table
+
+
+def _table(title: str | None, *columns: str) -> Table:
+    """A table; a column whose name starts with > is right-aligned."""
+    table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for column in columns:
+        table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
+    return table
+
+
+def _interval(interval: tuple[float, float] | None) -> str:
+    return "" if interval is None else f"[dim]({interval[0]:.3f}-{interval[1]:.3f})[/dim]"
+
+
+def _flat(values: Mapping[str, Any], path: str = "") -> Iterable[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{path}{key} / ")
+        elif isinstance(value, (list, tuple)):
+            yield f"{path}{key}", ", ".join(map(str, value))
+        else:
+            yield f"{path}{key}", value
