@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 
 import numpy as np
-import oracles
 import pytest
 from numpy.typing import ArrayLike
 from sklearn.metrics import ndcg_score, roc_auc_score
 
 from panfit import metrics
+from tests import oracles
 
 OneUser = Callable[[ArrayLike, ArrayLike], float]
 Oracle = Callable[[list[float], list[float]], float]
