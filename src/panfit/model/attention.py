@@ -73,11 +73,14 @@ GATES: dict[str, Callable[[Tensor], Tensor]] = {  # decision D5
 CHANNEL_MLPS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "linear": nn.Identity}  # decision D2
 
 
-def _embedding(user_embedding: Tensor, beta: float) -> Tensor:
+def _embedding(user_embedding: Tensor, beta: float | Tensor) -> Tensor:
     return user_embedding
 
 
-USER_INPUTS: dict[str, Callable[[Tensor, float], Tensor]] = {"embedding": _embedding, "code": relaxed_code}  # D1
+USER_INPUTS: dict[str, Callable[[Tensor, float | Tensor], Tensor]] = {
+    "embedding": _embedding,
+    "code": relaxed_code,
+}  # D1
 
 
 class ChannelAttention(nn.Module):
@@ -171,7 +174,7 @@ class UserAwareAttention(nn.Module):
         """The user-free half of Eq. 2. (N, C, H, W) -> (N, C)."""
         return self.channel.item_half(feature_map)
 
-    def forward(self, feature_map: Tensor, item_half: Tensor, user_embedding: Tensor, *, beta: float) -> Gates:
+    def forward(self, feature_map: Tensor, item_half: Tensor, user_embedding: Tensor, *, beta: float | Tensor) -> Gates:
         """Maps (P, C, H, W), their halves (P, C) and users (P, D) -> gates (P, C) and (P, H * W)."""
         user = self.user_input(user_embedding, beta)  # (P, D)
         channel = self.channel(item_half, user)  # (P, C)
@@ -190,7 +193,7 @@ class IdentityAttention(nn.Module):
         """(N, C, H, W) -> (N, C), nothing to prepare."""
         return feature_map.new_zeros(feature_map.shape[:2])
 
-    def forward(self, feature_map: Tensor, item_half: Tensor, user_embedding: Tensor, *, beta: float) -> Gates:
+    def forward(self, feature_map: Tensor, item_half: Tensor, user_embedding: Tensor, *, beta: float | Tensor) -> Gates:
         """Maps (P, C, H, W) -> gates of one, (P, C) and (P, H * W)."""
         num_pairs, channels, height, width = feature_map.shape
         return Gates(feature_map.new_ones(num_pairs, channels), feature_map.new_ones(num_pairs, height * width))

@@ -5,6 +5,7 @@ store. Imports torch, panfit.config and panfit.errors only.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,11 +25,20 @@ class Backbone(nn.Module):
         head_dim: E, length of the head's features.
     """
 
-    def __init__(self, trunk: nn.Module, head: Head, *, map_shape: tuple[int, int, int], frozen: bool) -> None:
+    def __init__(
+        self,
+        trunk: nn.Module,
+        head: Head,
+        *,
+        map_shape: tuple[int, int, int],
+        frozen: bool,
+        trunk_config: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         self.trunk = trunk
         self.head = head
         self.map_shape = map_shape
+        self.trunk_config = trunk_config
         self.frozen = frozen
         if frozen:
             trunk.requires_grad_(False)
@@ -60,7 +70,13 @@ HEADS: dict[str, Callable[[tuple[int, int, int]], Head]] = {"pool": PoolHead, "f
 
 
 def build_backbone(
-    config: BackboneConfig, input_shape: tuple[int, int, int], *, generator: torch.Generator
+    config: BackboneConfig,
+    input_shape: tuple[int, int, int],
+    *,
+    generator: torch.Generator,
+    dropout: float = 0.5,
+    trunk_config: dict[str, Any] | None = None,
+    pretrained: bool = True,
 ) -> Backbone:
     """The backbone that ``config`` names, for inputs of (channels, height, width).
 

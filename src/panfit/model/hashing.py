@@ -12,7 +12,7 @@ from torch import Tensor
 BITS_PER_BYTE = 8
 
 
-def relaxed_code(logits: Tensor, beta: float) -> Tensor:
+def relaxed_code(logits: Tensor, beta: float | Tensor) -> Tensor:
     """tanh(beta x), the differentiable stand-in for sign(x). (..., D) -> (..., D) in (-1, 1). FHN; decision D7."""
     return torch.tanh(beta * logits)  # (..., D)
 
@@ -26,7 +26,7 @@ class _StraightThrough(torch.autograd.Function):
     """Exactly +-1 forward (t + (sign - t).detach() would round), the gradient of tanh(beta x) backward."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, beta: float) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, beta: float | Tensor) -> Tensor:
         ctx.beta = beta
         ctx.save_for_backward(logits)
         return binary_code(logits)
@@ -37,13 +37,15 @@ class _StraightThrough(torch.autograd.Function):
         return gradients[0] * ctx.beta * (1 - torch.tanh(ctx.beta * logits).square()), None
 
 
-def straight_through_code(logits: Tensor, beta: float) -> Tensor:
+def straight_through_code(logits: Tensor, beta: float | Tensor) -> Tensor:
     """sign(x) forward, the gradient of tanh(beta x) backward. (..., D) -> (..., D) in {-1, +1}. Option of D7."""
     code: Tensor = _StraightThrough.apply(logits, beta)  # type: ignore[no-untyped-call]
     return code
 
 
-def hash_code(logits: Tensor, *, beta: float = 1.0, straight_through: bool = False, binary: bool = False) -> Tensor:
+def hash_code(
+    logits: Tensor, *, beta: float | Tensor = 1.0, straight_through: bool = False, binary: bool = False
+) -> Tensor:
     """The code that a caller asks for; ``binary`` wins over ``straight_through``. (..., D) -> (..., D)."""
     if binary:
         return binary_code(logits)

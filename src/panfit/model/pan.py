@@ -8,129 +8,27 @@ Within a batch the trunk sees each distinct item once, the attention each distin
 is encoded once an item.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from panfit.config import Config, Settings
+from panfit.config import Config
 from panfit.model.attention import build_attention
 from panfit.model.backbone import build_backbone
-from panfit.model.hashing import binary_code, hash_code
+from panfit.model.batch import ABSENT, ItemEncoding, OutfitBatch, PanOutput, PanShape, by_slot, distinct_pairs
+from panfit.model.hashing import hash_code
 from panfit.model.initialize import drawn_from
 from panfit.model.item import image_encoder, text_encoder
 from panfit.model.predictor import Predictor
 from panfit.model.user import UserEncoder
 
-ABSENT = -1
-"""The item row that says: nothing is worn in this slot. As panfit.outfits.ABSENT, which the model must not import."""
+if TYPE_CHECKING:
+    from panfit.model.checkpoint import CheckpointInfo
 
-
-class PanShape(Settings):
-    """What the data decides about a model's shape.
-
-    Attributes:
-        num_users: M.
-        slots: (name, category) of the S slots.
-        categories: the K categories in the order that rows count them.
-        text_dim: T, length of a text vector; None for a model without text branch.
-        input_shape: (channels, height, width) of one input: a photo, or a stored feature map.
-    """
-
-    num_users: int
-    slots: tuple[tuple[str, str], ...]
-    categories: tuple[str, ...]
-    text_dim: int | None
-    input_shape: tuple[int, int, int]
-
-
-@dataclass(frozen=True, eq=False)
-class OutfitBatch:
-    """Outfits to score: inputs of the distinct items, and who wears which.
-
-    Attributes:
-        inputs: (N, ...) photos or stored maps, one row for each distinct item; with ``are_maps``, trunk maps.
-        categories: (N,) int64.
-        text: (N, T), or None for a model without text branch.
-        users: (B,) int64 user rows.
-        items: (B, S) int64 rows of ``inputs``, -1 where a slot is empty.
-        are_maps: ``inputs`` are already `Pan.feature_maps` of the items (a frozen trunk's, kept), not to be run again.
-    """
-
-    inputs: Tensor
-    categories: Tensor
-    text: Tensor | None
-    users: Tensor
-    items: Tensor
-    are_maps: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class ItemEncoding:
-    """P items, each as one user sees it.
-
-    Attributes:
-        image_logits: (P, D), before hashing.
-        text_logits: (P, D), the same for every user, or None.
-        channel_map: (P, C, 1, 1), the gate applied (Eq. 2).
-        spatial_map: (P, 1, H, W), the gate applied (Eq. 3).
-    """
-
-    image_logits: Tensor
-    text_logits: Tensor | None
-    channel_map: Tensor
-    spatial_map: Tensor
-
-
-@dataclass(frozen=True, eq=False)
-class PanOutput:
-    """A batch's scores, their parts, and what led to them. B outfits of S slots, V modalities, P distinct pairs.
-
-    Attributes:
-        score: (B,) y of Eq. 4; score = personal_by_item.sum(1) + general_by_pair.sum((1, 2)).
-        general: (B,), personal: (B,): its two parts, alpha and scale included.
-        personal_by_item: (B, S), general_by_pair: (B, S, S): their parts.
-        user_codes: (B, D), item_codes: (B, S, V, D): the codes scored; zeros in an empty slot. V: image, then text.
-        pair_image_codes: (P, D), pair_text_codes: (P, D) or None: the same codes, once for each (user, item) pair.
-        pair_items: (P,) row of the batch's inputs, pair_users: (P,) user row.
-        slot_pairs: (B, S) which of the P pairs a slot holds, -1 where it is empty.
-        pair_channel_map: (P, C, 1, 1), pair_spatial_map: (P, 1, H, W): the gates applied.
-    """
-
-    score: Tensor
-    general: Tensor
-    personal: Tensor
-    personal_by_item: Tensor
-    general_by_pair: Tensor
-    user_codes: Tensor
-    item_codes: Tensor
-    pair_image_codes: Tensor
-    pair_text_codes: Tensor | None
-    pair_items: Tensor
-    pair_users: Tensor
-    slot_pairs: Tensor
-    pair_channel_map: Tensor
-    pair_spatial_map: Tensor
-
-    @property
-    def binary_user_codes(self) -> Tensor:
-        """(B, D) in {-1, +1}: tanh keeps the sign, so the relaxed codes tell it."""
-        return binary_code(self.user_codes)
-
-    @property
-    def binary_item_codes(self) -> Tensor:
-        """(B, S, V, D) in {-1, +1}, zeros in an empty slot."""
-        return binary_code(self.item_codes).masked_fill((self.slot_pairs == ABSENT)[:, :, None, None], 0)
-
-    @property
-    def channel_map(self) -> Tensor:
-        """(B, S, C, 1, 1), zeros in an empty slot."""
-        return _by_slot(self.pair_channel_map, self.slot_pairs)
-
-    @property
-    def spatial_map(self) -> Tensor:
-        """(B, S, 1, H, W), zeros in an empty slot."""
-        return _by_slot(self.pair_spatial_map, self.slot_pairs)
+__all__ = ["ItemEncoding", "OutfitBatch", "Pan", "PanOutput", "PanShape"]
 
 
 class Pan(nn.Module):
@@ -140,6 +38,13 @@ class Pan(nn.Module):
         config: its sections backbone, attention and model are read.
         shape: what the data decides.
         generator: where all initial weights come from; a CPU generator.
+        trunk_config: a Hugging Face trunk's own config, from a checkpoint: the hub or folder is then not asked.
+        pretrained: load the trunk's pre-trained weights, where ``config.backbone`` names some. False: a checkpoint's
+            weights will follow.
+
+    Attributes:
+        beta: () the steepness of relaxed codes where a call names none; training keeps its latest here, so that a
+            saved model gives the relaxed scores that it was trained with.
 
     Raises:
         ConfigError: settings that contradict one another or the inputs.
@@ -147,13 +52,29 @@ class Pan(nn.Module):
 
     beta: Tensor
 
-    def __init__(self, config: Config, shape: PanShape, *, generator: torch.Generator) -> None:
+    def __init__(
+        self,
+        config: Config,
+        shape: PanShape,
+        *,
+        generator: torch.Generator,
+        trunk_config: dict[str, Any] | None = None,
+        pretrained: bool = True,
+    ) -> None:
         super().__init__()
         self.config = config
         self.shape = shape
+        self.register_buffer("beta", torch.tensor(1.0))  # ()
         model = config.model
         num_categories = len(shape.categories)
-        self.backbone = build_backbone(config.backbone, shape.input_shape, generator=generator)
+        self.backbone = build_backbone(
+            config.backbone,
+            shape.input_shape,
+            generator=generator,
+            dropout=model.dropout,
+            trunk_config=trunk_config,
+            pretrained=pretrained,
+        )
         with drawn_from(generator):
             self.user_encoder = UserEncoder(model, shape.num_users)
             self.attention = build_attention(
@@ -166,7 +87,7 @@ class Pan(nn.Module):
             self.predictor = Predictor(model, _pair_mask(shape.slots))
 
     def forward(
-        self, batch: OutfitBatch, *, beta: float = 1.0, straight_through: bool = False, binary: bool = False
+        self, batch: OutfitBatch, *, beta: float | None = None, straight_through: bool = False, binary: bool = False
     ) -> PanOutput:
         """Scores of a batch, with relaxed codes tanh(beta x) unless told otherwise (decision D7).
 
@@ -184,7 +105,7 @@ class Pan(nn.Module):
             beta=beta,
         )
         pair_codes = self.item_codes(encoding, beta=beta, straight_through=straight_through, binary=binary)  # (P, V, D)
-        item_codes = _by_slot(pair_codes, slot_pairs)  # (B, S, V, D)
+        item_codes = by_slot(pair_codes, slot_pairs)  # (B, S, V, D)
         user_codes = self.user_codes(batch.users, beta=beta, straight_through=straight_through, binary=binary)  # (B, D)
         scores = self.predictor(user_codes, item_codes, slot_pairs != ABSENT)
         return PanOutput(
@@ -214,11 +135,11 @@ class Pan(nn.Module):
         return embeddings
 
     def user_codes(
-        self, users: Tensor, *, beta: float = 1.0, straight_through: bool = False, binary: bool = False
+        self, users: Tensor, *, beta: float | None = None, straight_through: bool = False, binary: bool = False
     ) -> Tensor:
         """User rows (B,) -> codes (B, D)."""
         embedding = self.user_embeddings(users)  # (B, D)
-        return hash_code(embedding, beta=beta, straight_through=straight_through, binary=binary)
+        return hash_code(embedding, beta=self._steepness(beta), straight_through=straight_through, binary=binary)
 
     def encode_items(
         self,
@@ -227,7 +148,7 @@ class Pan(nn.Module):
         text: Tensor | None,
         user_embedding: Tensor,
         *,
-        beta: float = 1.0,
+        beta: float | None = None,
     ) -> ItemEncoding:
         """P items, row p seen by user p: maps (P, C, H, W), categories (P,), text (P, T) or None, f_u (P, D)."""
         rows = torch.arange(len(feature_map), device=feature_map.device)  # (P,)
@@ -243,7 +164,7 @@ class Pan(nn.Module):
         *,
         pair_items: Tensor,
         user_embedding: Tensor,
-        beta: float = 1.0,
+        beta: float | None = None,
     ) -> ItemEncoding:
         """P (item, user) pairs of N items; what no user changes is computed once an item.
 
@@ -253,13 +174,13 @@ class Pan(nn.Module):
             text: (N, T), or None.
             pair_items: (P,) int64 rows of the N items.
             user_embedding: (P, D) f_u of each pair's user.
-            beta: of the user's code, where attention.user_input is "code" (decision D1).
+            beta: steepness of the user's code, where attention.user_input is "code" (decision D1).
         """
         text_logits = self.encode_text(categories, text)  # (N, D) | None
         views = self.attention.views(pair_items, user_embedding)
         viewed = feature_map.index_select(0, views.items)  # (Q, C, H, W)
         item_half = self.attention.item_half(feature_map).index_select(0, views.items)  # (Q, C)
-        gates = self.attention(viewed, item_half, views.users, beta=beta)
+        gates = self.attention(viewed, item_half, views.users, beta=self._steepness(beta))
         features = self.backbone.attended(viewed, gates.channel, gates.spatial)  # (Q, E)
         image_logits = self.image_encoder(features, categories.index_select(0, views.items))  # (Q, D)
         _, height, width = self.backbone.map_shape
@@ -280,12 +201,32 @@ class Pan(nn.Module):
         return logits
 
     def item_codes(
-        self, encoding: ItemEncoding, *, beta: float = 1.0, straight_through: bool = False, binary: bool = False
+        self, encoding: ItemEncoding, *, beta: float | None = None, straight_through: bool = False, binary: bool = False
     ) -> Tensor:
         """Codes (P, V, D) of an encoding; V: image, then text where there is a text branch."""
         logits = [encoding.image_logits, encoding.text_logits]
         stacked = torch.stack([each for each in logits if each is not None], dim=1)  # (P, V, D)
-        return hash_code(stacked, beta=beta, straight_through=straight_through, binary=binary)
+        return hash_code(stacked, beta=self._steepness(beta), straight_through=straight_through, binary=binary)
+
+    @property
+    def trunk_config(self) -> dict[str, Any] | None:
+        """A Hugging Face trunk's own config, which a checkpoint keeps so that it needs no hub; else None."""
+        return self.backbone.trunk_config
+
+    def save_pretrained(
+        self, folder: str | Path, *, user_ids: Sequence[str], extra: Mapping[str, Any] | None = None
+    ) -> Path:
+        """Write a checkpoint folder: see `panfit.model.checkpoint.save_pretrained`."""
+        from panfit.model.checkpoint import save_pretrained  # here: it imports this module
+
+        return save_pretrained(self, folder, user_ids=user_ids, extra=extra)
+
+    @staticmethod
+    def from_pretrained(folder: str | Path) -> "tuple[Pan, CheckpointInfo]":
+        """Read a checkpoint folder: see `panfit.model.checkpoint.from_pretrained`."""
+        from panfit.model.checkpoint import from_pretrained  # here: it imports this module
+
+        return from_pretrained(folder)
 
     def parameter_groups(self) -> dict[str, list[nn.Parameter]]:
         """The trainable parameters by the names of `OptimizerConfig`'s learning rates; trunk includes its own head."""
@@ -302,6 +243,9 @@ class Pan(nn.Module):
             for name, module in modules.items()
         }
 
+    def _steepness(self, beta: float | None) -> float | Tensor:
+        return self.beta if beta is None else beta
+
     def _check(self, batch: OutfitBatch) -> None:
         num_items, num_slots = len(batch.inputs), len(self.shape.slots)
         wanted = self.backbone.map_shape if batch.are_maps else self.shape.input_shape
@@ -313,27 +257,6 @@ class Pan(nn.Module):
             raise ValueError(f"text {tuple(batch.text.shape)}; wanted ({num_items}, {self.shape.text_dim})")
         if batch.items.shape != (len(batch.users), num_slots):
             raise ValueError(f"items {tuple(batch.items.shape)} for {len(batch.users)} users; wanted (B, {num_slots})")
-
-
-def distinct_pairs(users: Tensor, items: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The distinct (user, item) pairs of outfits: users (B,), items (B, S), -1 absent.
-
-    Returns:
-        pair_users (P,), pair_items (P,), and slot_pairs (B, S): which pair a slot holds, -1 where it is empty.
-    """
-    filled = items != ABSENT  # (B, S)
-    stride = items.max().clamp(min=0) + 1  # ()
-    keys = (users[:, None] * stride + items)[filled]  # (filled slots,)
-    pairs, inverse = torch.unique(keys, return_inverse=True)  # (P,), (filled slots,)
-    slot_pairs = torch.full_like(items, ABSENT).masked_scatter(filled, inverse)  # (B, S)
-    return pairs // stride, pairs % stride, slot_pairs
-
-
-def _by_slot(of_pairs: Tensor, slot_pairs: Tensor) -> Tensor:
-    """(P, ...) values of pairs -> (B, S, ...) values of slots, zeros where a slot is empty."""
-    padded = torch.cat([of_pairs, of_pairs.new_zeros(1, *of_pairs.shape[1:])])  # (P + 1, ...), the last for -1
-    rows = torch.where(slot_pairs == ABSENT, len(of_pairs), slot_pairs)  # (B, S)
-    return padded[rows]  # (B, S, ...)
 
 
 def _pair_mask(slots: tuple[tuple[str, str], ...]) -> Tensor:
