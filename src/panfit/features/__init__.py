@@ -1,1 +1,1 @@
-"""features"""
+"""FEATURES: Dataset -> arrays. Photos, text vectors, stored maps, and the `ItemInputs` that the model is fed from."""

@@ -1,0 +1,118 @@
+"""What the model sees of the items: photos or stored maps, categories, text vectors, by item row.
+
+Training and scoring both ask an `ItemInputs` for batches of distinct items; only training passes a generator, and only
+photos are augmented with it.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from panfit.config import BackboneConfig, Config, ImageConfig
+from panfit.errors import FeatureStoreError
+from panfit.features.filling import Progress
+from panfit.features.images import augment, normalize, photo_array
+from panfit.features.store import FeatureStore, open_store
+from panfit.features.text import text_vectors
+from panfit.outfits import Dataset, IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class ItemInputs:
+    """Every item's input, one row each.
+
+    Attributes:
+        source: (N, 3, H, W) uint8 photos, or a feature store of (N, C, H, W) maps.
+        categories: (N,) int64 index of each item's category among the catalogue's.
+        text: (N, T) float32, or None.
+        images: how photos are augmented.
+    """
+
+    source: NDArray[np.uint8] | FeatureStore
+    categories: Tensor
+    text: Tensor | None
+    images: ImageConfig
+
+    def __post_init__(self) -> None:
+        if self.categories.shape != (len(self),) or (self.text is not None and len(self.text) != len(self)):
+            raise ValueError("the inputs, categories and text vectors differ in length")
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    @property
+    def kind(self) -> Literal["images", "maps"]:
+        return "maps" if isinstance(self.source, FeatureStore) else "images"
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Of one item's input: (3, H, W) of a photo, (C, H, W) of a map."""
+        shape = self.source.manifest.shape if isinstance(self.source, FeatureStore) else self.source.shape
+        channels, height, width = shape[1:]
+        return channels, height, width
+
+    def batch(self, rows: IntArray, *, generator: torch.Generator | None = None) -> Tensor:
+        """(n,) item rows -> (n, C, H, W) float32: normalized photos, augmented if a generator is given; or maps.
+
+        Raises FeatureStoreError when stored maps turn out damaged.
+        """
+        rows = np.asarray(rows, dtype=np.int64)
+        if rows.ndim != 1 or (len(rows) and (rows.min() < 0 or rows.max() >= len(self))):
+            raise ValueError(f"rows must be (n,) from 0 to {len(self) - 1}")
+        if isinstance(self.source, FeatureStore):
+            return torch.from_numpy(self.source.rows(rows).astype(np.float32))  # (n, C, H, W)
+        photos = torch.from_numpy(np.array(self.source[rows]))  # (n, 3, H, W) uint8, a copy
+        if generator is not None:
+            photos = augment(photos, self.images, generator)
+        return normalize(photos)
+
+
+def build_inputs(dataset: Dataset, config: Config, *, progress: Progress | None = None) -> ItemInputs:
+    """The items' inputs as ``config.backbone.source`` and ``config.text`` ask; photos are decoded at the first call.
+
+    Raises:
+        DataError: items without a photo or a title, photos that cannot be used; all of them.
+        FeatureStoreError: the stored maps are missing, damaged, or of another data set or trunk.
+        MissingExtraError: titles are to be hashed without scikit-learn.
+    """
+    text = text_vectors(dataset, config.text)
+    source: NDArray[np.uint8] | FeatureStore
+    if config.backbone.source == "stored":
+        source = open_store(store_folder(dataset, config.backbone.store or ""), dataset)
+        _check_extractor(source, config.backbone)
+    else:
+        source = photo_array(dataset, config.images, progress=progress)
+    return ItemInputs(
+        source=source,
+        categories=torch.from_numpy(dataset.catalogue.category_rows.copy()),
+        text=None if text is None else torch.tensor(text, dtype=torch.float32),
+        images=config.images,
+    )
+
+
+def store_folder(dataset: Dataset, name: str) -> Path:
+    """DATASET/features/<name>. Raises FeatureStoreError without a folder, or for a name that leads elsewhere."""
+    if dataset.folder is None:
+        raise FeatureStoreError(f"the data set {dataset.name!r} is in memory: it has no folder for feature stores")
+    if name in ("", ".", "..") or Path(name).name != name or name.startswith("."):
+        raise FeatureStoreError(f"a feature store's name is one plain word, not {name!r}")
+    return dataset.folder / "features" / name
+
+
+def extractor_name(backbone: BackboneConfig) -> str:
+    """What a feature store calls this trunk: "alexnet", "hf:<model>", ..."""
+    return f"hf:{backbone.hf_model}" if backbone.name == "hf" else backbone.name
+
+
+def _check_extractor(store: FeatureStore, backbone: BackboneConfig) -> None:
+    found, wanted = store.manifest.extractor, extractor_name(backbone)
+    if found != wanted:
+        raise FeatureStoreError(
+            f"{store.folder}: the store was made by {found!r}, but backbone.name says {wanted!r}. "
+            f"Set backbone.name to the trunk that made it, or backbone.store to another store"
+        )

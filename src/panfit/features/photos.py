@@ -1,0 +1,144 @@
+"""One photo file: any photo a shop has -> RGB the right way up -> a square of uint8.
+
+A photo that cannot be used is a `PhotoError` that says what was found. The size is checked from the file's header,
+before anything is decoded. Imports Pillow and numpy only: the importers and `panfit check` open photos without torch.
+"""
+
+import warnings
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from panfit.errors import DataError, Problem
+
+MAX_PHOTO_PIXELS = 100_000_000
+"""Width times height beyond which a photo is refused unseen (300 MB once decoded): a decompression bomb."""
+PHOTO_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
+"""The formats that are opened, as Pillow names them. Others of Pillow's start programs (EPS) or are not photos."""
+
+_EXIF_ORIENTATION = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class PhotoError(DataError):
+    """A photo that cannot be used; ``problems`` holds the one problem."""
+
+    def __init__(self, path: str | Path, found: str, *, wanted: str, remedy: str) -> None:
+        super().__init__("a photo cannot be used", [Problem(str(path), found, wanted, remedy)])
+
+
+def open_photo(path: str | Path, *, at_least: int | None = None) -> Image.Image:
+    """A photo file -> an RGB image the right way up.
+
+    EXIF rotation is applied; CMYK, gray and palette colors are converted; what is transparent becomes white; 16 bits a
+    channel become 8; of an animation the first frame is taken.
+
+    Args:
+        path: the photo.
+        at_least: the caller needs no more than this many pixels a side; a large JPEG is then decoded at a fraction of
+            its size, which is several times faster.
+
+    Raises:
+        PhotoError: missing, empty, no photo, truncated, or more than MAX_PHOTO_PIXELS.
+    """
+    path = Path(path)
+    try:
+        size_bytes = path.stat().st_size
+    except OSError as error:
+        raise _photo_error(path, "no such file" if not path.exists() else f"no access ({error.strerror})") from None
+    if path.is_dir():
+        raise _photo_error(path, "a folder")
+    if size_bytes == 0:
+        raise _photo_error(path, "an empty file")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow warns about bombs and odd metadata; what matters is raised below
+        try:
+            image = Image.open(path, formats=PHOTO_FORMATS)
+        except UnidentifiedImageError:
+            with path.open("rb") as file:
+                start = file.read(12)
+            raise _photo_error(path, f"no photo (the file begins with {start!r})") from None
+        except Image.DecompressionBombError:
+            raise _too_large(path, f"far more than {MAX_PHOTO_PIXELS} pixels") from None
+        except Exception as error:  # Pillow's readers raise whatever a damaged file makes them trip over
+            raise _photo_error(path, f"a damaged photo ({error})") from None
+        with image:
+            width, height = image.size
+            if width * height > MAX_PHOTO_PIXELS:
+                raise _too_large(path, f"{width} x {height} = {width * height} pixels")
+            try:
+                if at_least is not None:
+                    image.draft(None, (2 * at_least, 2 * at_least))  # twice as many, for the final resize to average
+                image.load()
+                return _to_rgb(_upright(image))
+            except Exception as error:  # as above
+                raise _photo_error(path, f"a {image.format} file that is truncated or damaged ({error})") from None
+
+
+def fit_photo(image: Image.Image, size: int, fit: Literal["pad", "squash"]) -> NDArray[np.uint8]:
+    """An RGB image -> (3, size, size) uint8: stretched ("squash"), or whole on a white square ("pad": FHN's helper)."""
+    if fit == "squash":
+        square = image.resize((size, size), Image.Resampling.BICUBIC)
+    else:
+        scale = size / max(image.size)
+        width, height = (max(1, round(side * scale)) for side in image.size)
+        square = Image.new("RGB", (size, size), "white")
+        resized = image.resize((width, height), Image.Resampling.BICUBIC)
+        square.paste(resized, ((size - width) // 2, (size - height) // 2))
+    return np.ascontiguousarray(np.asarray(square, dtype=np.uint8).transpose(2, 0, 1))
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
+    except Exception:  # damaged metadata does not make the picture useless
+        return image
+    turn = _UPRIGHT.get(orientation)
+    return image if turn is None else image.transpose(turn)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        image = _to_eight_bits(image)
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        return Image.alpha_composite(white, layer).convert("RGB")
+    return image.convert("RGB")
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    """Gray of 16 or 32 bits or of floats -> 8 bits. Floats up to 1 span 0 to 1; integers above 255 span 16 bits."""
+    gray = np.nan_to_num(np.asarray(image, dtype=np.float64))
+    top = gray.max()
+    if image.mode == "F":
+        scale = 255.0 if top <= 1 else 1.0
+    else:
+        scale = 1 / 257 if image.mode.startswith("I;16") or top > 255 else 1.0
+    return Image.fromarray((gray * scale).round().clip(0, 255).astype(np.uint8))
+
+
+def _photo_error(path: Path, found: str) -> PhotoError:
+    return PhotoError(
+        path,
+        found,
+        wanted="a photo (JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF)",
+        remedy="Replace the file, or leave the item out",
+    )
+
+
+def _too_large(path: Path, found: str) -> PhotoError:
+    return PhotoError(
+        path, found, wanted=f"at most {MAX_PHOTO_PIXELS} pixels", remedy="Save a smaller copy in its place"
+    )
