@@ -149,3 +149,124 @@ def hardest(pool: Any, hardness: Any, count: Any) -> Any:
         rows.sort(key=lambda column: -hardness[row][column])
         chosen.append(rows[:count])
     return chosen
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Eq. 1-4, one torch scalar at a time, so that gradients flow: user embedding, gates, predictor (decisions D2-D6, D14)
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def user_embedding(weight: Any, user: int) -> list[Any]:
+    """Eq. 1: f_u = F e_u with F (D, M) given as its transpose (M, D): a product with a one-hot vector, in full."""
+    num_users, dim = weight.shape
+    return [sum(weight[other, d] * (1.0 if other == user else 0.0) for other in range(num_users)) for d in range(dim)]
+
+
+def _gate(logits: Sequence[Any], kind: str) -> list[Any]:
+    open_ = [1 / (1 + (-logit).exp()) for logit in logits]
+    if kind == "sigmoid":
+        return open_
+    if kind == "mean":
+        mean = sum(open_) / len(open_)
+        return [each / mean for each in open_]
+    if kind == "double":
+        return [2 * each for each in open_]
+    assert kind == "residual"
+    return [1 + each for each in open_]
+
+
+def _product(weight: Any, vector: Sequence[Any]) -> list[Any]:
+    return [sum(weight[row, column] * vector[column] for column in range(len(vector))) for row in range(len(weight))]
+
+
+def channel_gate(feature_map: Any, user: Any, w_0: Any, w_1: Any, w_u: Any, *, kind: str, relu: bool) -> list[Any]:
+    """Eq. 2 for one map (C, H, W) and one user (D,): C numbers."""
+    channels, height, width = feature_map.shape
+    places = [(y, x) for y in range(height) for x in range(width)]
+    average = [sum(feature_map[c, y, x] for y, x in places) / len(places) for c in range(channels)]
+    maximum = [max(feature_map[c, y, x] for y, x in places) for c in range(channels)]
+    logits = _product(w_u, list(user))
+    for descriptor in (average, maximum):
+        hidden = _product(w_0, descriptor)
+        if relu:
+            hidden = [each if each > 0 else each * 0 for each in hidden]
+        logits = [logit + each for logit, each in zip(logits, _product(w_1, hidden), strict=True)]
+    return _gate(logits, kind)
+
+
+def spatial_gate(
+    feature_map: Any, channel: Sequence[Any], user: Any, kernel: Any, w_u: Any, *, kind: str
+) -> list[list[Any]]:
+    """Eq. 3 for one map (C, H, W), its channel gate, one user (D,), kernel (2, k, k), W_su (HW or 1, D): H x W."""
+    channels, height, width = feature_map.shape
+    gated = [
+        [[feature_map[c, y, x] * channel[c] for x in range(width)] for y in range(height)] for c in range(channels)
+    ]
+    average = [[sum(gated[c][y][x] for c in range(channels)) / channels for x in range(width)] for y in range(height)]
+    maximum = [[max(gated[c][y][x] for c in range(channels)) for x in range(width)] for y in range(height)]
+    side = kernel.shape[1]
+    of_user = _product(w_u, list(user))
+    logits = []
+    for y in range(height):
+        for x in range(width):
+            total = of_user[y * width + x] if len(of_user) > 1 else of_user[0]
+            for descriptor, weights in ((average, kernel[0]), (maximum, kernel[1])):
+                for dy in range(side):
+                    for dx in range(side):
+                        row, column = y + dy - side // 2, x + dx - side // 2
+                        if 0 <= row < height and 0 <= column < width:
+                            total = total + descriptor[row][column] * weights[dy, dx]
+            logits.append(total)
+    flat = _gate(logits, kind)
+    return [flat[y * width : (y + 1) * width] for y in range(height)]
+
+
+def attended_map(feature_map: Any, channel: Sequence[Any], spatial: Sequence[Sequence[Any]]) -> list[list[list[Any]]]:
+    """The map (C, H, W) after both gates."""
+    channels, height, width = feature_map.shape
+    return [
+        [[feature_map[c, y, x] * channel[c] * spatial[y][x] for x in range(width)] for y in range(height)]
+        for c in range(channels)
+    ]
+
+
+def _weighted(first: Any, weight: Any, second: Any) -> Any:
+    """first^T W second, W (D, D) or its diagonal (D,)."""
+    dim = len(first)
+    if weight.ndim == 1:
+        return sum(first[d] * weight[d] * second[d] for d in range(dim))
+    return sum(first[d] * weight[d, e] * second[e] for d in range(dim) for e in range(dim))
+
+
+def preference(
+    user_code: Any,
+    item_codes: Any,
+    mask: Sequence[bool],
+    categories: Sequence[str],
+    w_user: Any,
+    w_item: Any,
+    *,
+    alpha: float,
+    scale: float,
+) -> tuple[Any, Any, Any]:
+    """Eq. 4 for one outfit: user code (D,), item codes (S, V, D) -> y, g, alpha p (each times scale).
+
+    The sums run over all ordered pairs m != n of different categories, as printed; z1 and z2 count the terms.
+    """
+    num_slots, num_modalities, dim = item_codes.shape
+    general, personal = 0.0 * user_code[0], 0.0 * user_code[0]
+    for v in range(num_modalities):
+        p, g, z_1, z_2 = 0.0 * user_code[0], 0.0 * user_code[0], 0, 0
+        for m in range(num_slots):
+            if not mask[m]:
+                continue
+            p = p + _weighted(user_code, w_user, item_codes[m, v])
+            z_1 += dim
+            for n in range(num_slots):
+                if n != m and mask[n] and categories[m] != categories[n]:
+                    g = g + _weighted(item_codes[m, v], w_item, item_codes[n, v])
+                    z_2 += dim
+        personal = personal + scale * alpha * p / z_1 / num_modalities
+        if z_2:
+            general = general + scale * g / z_2 / num_modalities
+    return general + personal, general, personal
