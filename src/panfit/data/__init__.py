@@ -1,1 +1,1 @@
-"""data"""
+"""READ: files -> Dataset. Readers only read; what a source lacks is drawn with a seed, once, and stored."""

@@ -14,10 +14,9 @@ It is there whole or not at all, and it is read strictly: a file that does not m
 
 import hashlib
 import json
-import os
 import shutil
 from importlib.metadata import version
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +24,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from panfit.data.photo_check import stays_inside
 from panfit.data.staging import staged_folder
 from panfit.data.stored import REMEDY, SCHEMAS, TableReader, load_table, tables_of
 from panfit.errors import DataError, Problem
@@ -266,12 +266,6 @@ def _catalogue(
         categories=tuple(manifest.categories),
         image_root=folder / manifest.image_root,  # an absolute root stands for itself
     )
-
-
-def stays_inside(image: str) -> bool:
-    """Whether a photo path is relative and never climbs out of the folder it starts from."""
-    path = PurePosixPath(image)
-    return not path.is_absolute() and not os.path.normpath(image).startswith("..") and "\0" not in image
 
 
 def _check_ids(path: Path, ids: list[str | None], problems: list[Problem]) -> None:

@@ -1,4 +1,4 @@
-"""Seeded draws: splits, fixed negatives and fill-in-the-blank questions, where a source brings none.
+"""Seeded draws of what a source lacks: splits, and (through `negatives` and `fitb`) fixed negatives and questions.
 
 Negatives and questions are drawn once, at import, and stored: every method then answers the same ones. Everything is
 drawn from the split's own items (decision D9), never a like that the user is known to have. Paper section 3.1.
@@ -7,34 +7,23 @@ drawn from the split's own items (decision D9), never a like that the user is kn
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import permutations, product
+from itertools import permutations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from panfit.data.fitb import draw_fitb
+from panfit.data.negatives import Known, NothingToDrawError, draw_negatives
 from panfit.errors import DataError
-from panfit.outfits import ABSENT, KINDS, SPLITS, Dataset, FitbQuestions, IntArray, Kind, Outfits, Slot, Split
+from panfit.outfits import ABSENT, KINDS, SPLITS, Dataset, IntArray, Slot, Split
+
+__all__ = ["draw_splits", "draw_item_splits", "draw_negatives", "draw_fitb", "complete", "known_outfits"]
 
 NEGATIVES_PER_LIKE = 10
 """Fixed negatives of each kind for each val and test like, as Polyvore-U ships them."""
-NUM_CANDIDATES = 4
-"""Candidates of a fill-in-the-blank question, the true one included."""
 DRAWN_SPLITS: tuple[Split, ...] = ("val", "test")
 """The splits that are evaluated, and so need negatives and questions; train draws its own anew each epoch."""
-_ROUNDS = 30
-"""How often a draw that hit a known like is repeated before the remaining choices are listed one by one."""
-
-Known = set[tuple[int, ...]]
 
 _log = logging.getLogger("panfit")
-
-
-class NothingToDrawError(DataError):
-    """A user for whom no negative exists: everything that could be drawn is a known like of his."""
-
-    def __init__(self, user: int) -> None:
-        self.user = user
-        super().__init__(f"user row {user} is known to like every outfit that could be drawn as a negative")
 
 
 # ---- splits
@@ -116,133 +105,6 @@ def draw_item_splits(
     low = np.where(mask, splits, len(SPLITS)).min(axis=1)
     high = np.where(mask, splits, -1).max(axis=1)
     return np.where(low == high, low, -1)
-
-
-# ---- negatives
-
-
-def draw_negatives(
-    likes: Outfits, pools: Sequence[IntArray], *, kind: Kind, per_like: int, known: Known, rng: np.random.Generator
-) -> Outfits:
-    """Fixed negatives of each like, (B * per_like) outfits, like-major.
-
-    Args:
-        likes: the split's B likes.
-        pools: for each slot, the item rows to draw from (`Dataset.split_items`); used by kind "random".
-        kind: random: each filled slot of the like gets any item of its pool; hard: a like of another user.
-        per_like: negatives for each like.
-        known: {(user row, item rows...)} that must not be drawn (`Dataset.known_likes`).
-        rng: the only source of randomness.
-
-    Raises:
-        NothingToDrawError: for a user who likes everything that could be drawn.
-    """
-    wanted = likes.take(np.repeat(np.arange(len(likes)), per_like))  # (B * per_like) whose negatives are drawn
-    items = np.empty_like(wanted.items)
-    open_rows = np.arange(len(wanted))
-    for _ in range(_ROUNDS):
-        if not len(open_rows):
-            return Outfits(wanted.users, items)
-        if kind == "random":
-            drawn = _recombine(wanted.items[open_rows], pools, rng)
-        else:
-            drawn = likes.items[rng.integers(len(likes), size=len(open_rows))]
-        items[open_rows] = drawn
-        open_rows = open_rows[~_allowed(wanted.users[open_rows], drawn, known)]
-    for row in open_rows:  # tiny pools, or users who like nearly everything: list what is left
-        rest = _remaining(wanted, int(row), likes, pools, kind=kind, known=known)
-        items[row] = rest[int(rng.integers(len(rest)))]
-    return Outfits(wanted.users, items)
-
-
-def _recombine(items: IntArray, pools: Sequence[IntArray], rng: np.random.Generator) -> IntArray:
-    """(B, S) -> (B, S): every filled slot gets an item of its pool; an empty slot stays empty."""
-    columns = [
-        np.where(items[:, slot] == ABSENT, ABSENT, pool[rng.integers(len(pool), size=len(items))])
-        if len(pool)
-        else np.full(len(items), ABSENT)
-        for slot, pool in enumerate(pools)
-    ]
-    return np.column_stack(columns).astype(np.int64)
-
-
-def _allowed(users: IntArray, items: IntArray, known: Known) -> NDArray[np.bool_]:
-    """(B,) True where an outfit is no known like of its user and wears no item twice."""
-    unknown = [row not in known for row in map(tuple, np.column_stack([users, items]).tolist())]
-    worn = np.sort(items, axis=1)
-    twice = ((worn[:, 1:] == worn[:, :-1]) & (worn[:, 1:] != ABSENT)).any(axis=1)
-    return np.logical_and(unknown, np.logical_not(twice))
-
-
-def _remaining(
-    wanted: Outfits, row: int, likes: Outfits, pools: Sequence[IntArray], *, kind: Kind, known: Known
-) -> IntArray:
-    """(R, S) every outfit that may still be drawn for one row. Raises NothingToDrawError when there is none."""
-    user = int(wanted.users[row])
-    if kind == "random":
-        filled = wanted.mask[row]
-        choices = [pool if fill else [ABSENT] for pool, fill in zip(pools, filled, strict=True)]
-        outfits = np.array(list(product(*choices)), dtype=np.int64)  # (R, S)
-    else:
-        outfits = np.unique(likes.items, axis=0)
-    rest = outfits[_allowed(np.full(len(outfits), user), outfits, known)]
-    if not len(rest):
-        raise NothingToDrawError(user)
-    return rest
-
-
-# ---- fill in the blank
-
-
-def draw_fitb(
-    likes: Outfits,
-    pools: Sequence[IntArray],
-    *,
-    known: Known,
-    rng: np.random.Generator,
-    num_candidates: int = NUM_CANDIDATES,
-) -> FitbQuestions:
-    """One question for each like: a random filled slot is blanked, and other items of its pool compete with the truth.
-
-    No wrong candidate would complete a known like of the user. A like none of whose slots has enough other items to
-    choose from gets no question, so there may be fewer questions than likes.
-    """
-    kept: list[int] = []
-    blanks: list[int] = []
-    candidates: list[IntArray] = []
-    for row in range(len(likes)):
-        for slot in rng.permutation(np.flatnonzero(likes.mask[row])):
-            wrong = _wrong_candidates(likes, row, int(slot), pools[slot], num_candidates - 1, known=known, rng=rng)
-            if wrong is not None:
-                kept.append(row)
-                blanks.append(int(slot))
-                candidates.append(wrong)
-                break
-    outfits = likes.take(np.array(kept, dtype=np.int64))
-    blank = np.array(blanks, dtype=np.int64)
-    truth = outfits.items[np.arange(len(kept)), blank]  # (Q,)
-    answer = rng.integers(num_candidates, size=len(kept))  # anywhere: a method that breaks ties by place gains nothing
-    wrongs = np.array(candidates, dtype=np.int64).reshape(len(kept), num_candidates - 1)
-    table = np.concatenate([wrongs, truth[:, None]], axis=1)  # (Q, K), the truth last
-    rows = np.arange(len(kept))
-    table[rows, -1] = table[rows, answer]
-    table[rows, answer] = truth
-    return FitbQuestions(outfits, blank, table, answer.astype(np.int64))
-
-
-def _wrong_candidates(
-    likes: Outfits, row: int, slot: int, pool: IntArray, count: int, *, known: Known, rng: np.random.Generator
-) -> IntArray | None:
-    """(count,) distinct wrong items for one blank, or None where the pool has not enough."""
-    few = min(len(pool), 2 * count + 2)
-    for tries in (few, len(pool)):  # a few are nearly always enough; the whole pool only where they were not
-        drawn = rng.choice(pool, size=tries, replace=False)
-        outfits = np.tile(likes.items[row], (tries, 1))  # (tries, S)
-        outfits[:, slot] = drawn
-        fits = _allowed(np.full(tries, likes.users[row]), outfits, known) & (drawn != likes.items[row, slot])
-        if fits.sum() >= count:
-            return np.asarray(drawn[fits][:count], dtype=np.int64)
-    return None
 
 
 # ---- what a data set lacks

@@ -174,7 +174,8 @@ class TableReader:
         items = self._matrix(path, table["items"], len(self.slots))
         if items is None:
             return None
-        self.tell(path, np.asarray((items == ABSENT).all(axis=1)), "an outfit without any item", "at least one item")
+        empty: NDArray[np.bool_] = np.asarray((items == ABSENT).all(axis=1), dtype=np.bool_)
+        self.tell(path, empty, "an outfit without any item", "at least one item")
         categories = self.catalogue.category_rows
         place = np.array([self.catalogue.categories.index(slot.category) for slot in self.slots])  # (S,)
         wrong = (items >= 0) & (categories[np.maximum(items, 0)] != place) if len(categories) else items >= 0
@@ -187,12 +188,12 @@ class TableReader:
         """A column of id lists -> (B, width) item rows, or None with the problems told."""
         told = len(self.problems)
         lengths = pc.fill_null(pc.list_value_length(lists), -1).to_numpy()
-        self.tell(path, lengths != width, lists, f"{width} item ids")
+        self.tell(path, np.asarray(lengths != width, dtype=np.bool_), lists, f"{width} item ids")
         if len(self.problems) != told:
             return None
         values = pc.list_flatten(lists)
         rows = _index(values, self.catalogue.item_ids).reshape(len(lists), width)
-        self.tell(path, (rows < ABSENT).any(axis=1), lists, "items of items.parquet")
+        self.tell(path, np.asarray((rows < ABSENT).any(axis=1), dtype=np.bool_), lists, "items of items.parquet")
         return rows if len(self.problems) == told else None
 
     def labels(self, path: Path, column: pa.ChunkedArray, allowed: Sequence[str]) -> IntArray:
