@@ -1,0 +1,85 @@
+"""EXPLAIN: attention maps -> pictures that a person can read.
+
+A spatial map (PAN Eq. 3) follows the garment's outline whoever looks, so what is personal in it is shown relative to
+the mean map of many users: where this user looks more than others, and where less. Never imports train.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+FloatArray = NDArray[np.float64]
+
+LESS, MORE = (46, 98, 168), (226, 58, 30)
+"""Colors (RGB) of places looked at less and more than others do."""
+OUTLINE = (23, 178, 106)
+"""Color of a region's outline."""
+STRONGEST = 0.78
+"""Opacity of the strongest color, so that the garment still shines through."""
+
+
+def relative_maps(maps: FloatArray) -> FloatArray:
+    """Several users' maps of one item, (U, H, W) positive -> (U, H, W) log2 of each over the users' mean map.
+
+    Each map is first divided by its own sum: how much a user looks overall says nothing of where.
+    """
+    if maps.ndim != 3 or (maps <= 0).any():
+        raise ValueError(f"maps must be (U, H, W) and positive, not {maps.shape}")
+    shares = maps / maps.sum(axis=(1, 2), keepdims=True)  # (U, H, W)
+    return np.asarray(np.log2(shares / shares.mean(axis=0)))
+
+
+def upsample(values: FloatArray, size: int) -> FloatArray:
+    """(H, W) -> (size, size), bilinear, each value in the middle of its cell."""
+    picture = Image.fromarray(values.astype(np.float32), mode="F")
+    return np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR), dtype=np.float64)
+
+
+def heat_map(
+    photo: Image.Image,
+    values: FloatArray,
+    *,
+    reach: float,
+    region: NDArray[np.bool_] | None = None,
+    size: int = 256,
+) -> Image.Image:
+    """A photo under a map's colors.
+
+    Args:
+        photo: the item's photo.
+        values: (H, W) signed; 0 is left uncolored.
+        reach: the absolute value that gets the strongest color; beyond it nothing grows.
+        region: (h, w) True where an outline is drawn around, or None.
+        size: side of the result, pixels.
+
+    Returns:
+        RGB, size x size.
+    """
+    gray = photo.convert("L").resize((size, size), Image.Resampling.LANCZOS)
+    ground = np.repeat(np.asarray(gray, dtype=np.float64)[..., None], 3, axis=2)  # (size, size, 3)
+    strength = np.clip(upsample(values, size) / reach, -1, 1)[..., None]  # (size, size, 1)
+    opacity = STRONGEST * np.abs(strength)  # (size, size, 1)
+    color = np.where(strength >= 0, MORE, LESS)  # (size, size, 3)
+    picture = (1 - opacity) * ground + opacity * color  # (size, size, 3)
+    if region is not None:
+        picture[_outline(region, size)] = OUTLINE
+    return Image.fromarray(picture.round().astype(np.uint8))
+
+
+def color_bar(width: int = 256, height: int = 12) -> Image.Image:
+    """The scale of `heat_map`'s colors, on light gray: from least to most."""
+    strength = np.linspace(-1, 1, width)[:, None]  # (width, 1)
+    opacity = STRONGEST * np.abs(strength)  # (width, 1)
+    row = (1 - opacity) * 225 + opacity * np.where(strength >= 0, MORE, LESS)  # (width, 3)
+    return Image.fromarray(np.repeat(row[None].round().astype(np.uint8), height, axis=0))
+
+
+def _outline(region: NDArray[np.bool_], size: int, *, width: int = 3) -> NDArray[np.bool_]:
+    """(h, w) -> (size, size) True on the inner border of the region, ``width`` pixels wide."""
+    scaled = Image.fromarray(region.astype(np.uint8) * 255).resize((size, size), Image.Resampling.BILINEAR)
+    inside = np.asarray(scaled) >= 128  # (size, size)
+    core = inside.copy()
+    for _ in range(width):
+        padded = np.pad(core, 1)  # (size + 2, size + 2), beyond the edge counts as outside
+        core = core & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return inside & ~core
