@@ -23,17 +23,33 @@ from panfit.outfits import Dataset, IntArray
 
 
 @dataclass(frozen=True, eq=False)
+class KeptMaps:
+    """The maps that a frozen trunk makes of the photos, computed once and kept in memory.
+
+    Attributes:
+        maps: (N, C, H, W) float16 or float32.
+        mirrored: the maps of the mirrored photos, for augmentation, or None.
+    """
+
+    maps: NDArray[np.floating]
+    mirrored: NDArray[np.floating] | None
+
+    def __len__(self) -> int:
+        return len(self.maps)
+
+
+@dataclass(frozen=True, eq=False)
 class ItemInputs:
     """Every item's input, one row each.
 
     Attributes:
-        source: (N, 3, H, W) uint8 photos, or a feature store of (N, C, H, W) maps.
+        source: (N, 3, H, W) uint8 photos, a feature store of (N, C, H, W) maps, or a frozen trunk's kept maps.
         categories: (N,) int64 index of each item's category among the catalogue's.
         text: (N, T) float32, or None.
         images: how photos are augmented.
     """
 
-    source: NDArray[np.uint8] | FeatureStore
+    source: NDArray[np.uint8] | FeatureStore | KeptMaps
     categories: Tensor
     text: Tensor | None
     images: ImageConfig
@@ -46,13 +62,19 @@ class ItemInputs:
         return len(self.source)
 
     @property
-    def kind(self) -> Literal["images", "maps"]:
+    def kind(self) -> Literal["images", "maps", "kept"]:
+        """images: photos; maps: a store's, which a model takes as its input; kept: of the model's own frozen trunk."""
+        if isinstance(self.source, KeptMaps):
+            return "kept"
         return "maps" if isinstance(self.source, FeatureStore) else "images"
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """Of one item's input: (3, H, W) of a photo, (C, H, W) of a map."""
-        shape = self.source.manifest.shape if isinstance(self.source, FeatureStore) else self.source.shape
+        source = self.source
+        if isinstance(source, KeptMaps):
+            source = source.maps
+        shape = source.manifest.shape if isinstance(source, FeatureStore) else source.shape
         channels, height, width = shape[1:]
         return channels, height, width
 
@@ -66,10 +88,20 @@ class ItemInputs:
             raise ValueError(f"rows must be (n,) from 0 to {len(self) - 1}")
         if isinstance(self.source, FeatureStore):
             return torch.from_numpy(self.source.rows(rows).astype(np.float32))  # (n, C, H, W)
+        if isinstance(self.source, KeptMaps):
+            return self._kept(self.source, rows, generator)
         photos = torch.from_numpy(np.array(self.source[rows]))  # (n, 3, H, W) uint8, a copy
         if generator is not None:
             photos = augment(photos, self.images, generator)
         return normalize(photos)
+
+    def _kept(self, kept: KeptMaps, rows: IntArray, generator: torch.Generator | None) -> Tensor:
+        """(n, C, H, W) kept maps, of the mirrored photo with probability one half if a generator is given."""
+        maps = kept.maps[rows].astype(np.float32)  # (n, C, H, W)
+        if generator is not None and kept.mirrored is not None:
+            mirrored = (torch.rand(len(rows), generator=generator) < 0.5).numpy()  # (n,)
+            maps[mirrored] = kept.mirrored[rows[mirrored]]
+        return torch.from_numpy(maps)
 
 
 def build_inputs(dataset: Dataset, config: Config, *, progress: Progress | None = None) -> ItemInputs:

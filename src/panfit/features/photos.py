@@ -16,7 +16,7 @@ from panfit.errors import DataError, Problem
 
 MAX_PHOTO_PIXELS = 100_000_000
 """Width times height beyond which a photo is refused unseen (300 MB once decoded): a decompression bomb."""
-PHOTO_FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
+PHOTO_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF", "JPEG2000", "PPM")
 """The formats that are opened, as Pillow names them. Others of Pillow's start programs (EPS) or are not photos."""
 
 _EXIF_ORIENTATION = 0x0112

@@ -1,0 +1,32 @@
+"""A frozen trunk's maps, computed once before training: every later step starts from them."""
+
+import numpy as np
+import torch
+
+from panfit.features.inputs import ItemInputs, KeptMaps
+from panfit.model.pan import Pan
+from panfit.train.progress import Reporter
+
+BATCH_ITEMS = 128
+
+
+@torch.no_grad()
+def keep_maps(model: Pan, inputs: ItemInputs, reporter: Reporter) -> ItemInputs:
+    """The inputs with photos replaced by the maps of ``model``'s trunk, float16, of the mirrored photos too if
+    ``images.flip`` asks for them; stored maps are handed back as they are."""
+    if inputs.kind != "images":
+        return inputs
+    num_items, flips = len(inputs), (False, True) if inputs.images.flip else (False,)
+    maps = np.empty((len(flips), num_items, *model.backbone.map_shape), dtype=np.float16)  # (1 or 2, N, C, H, W)
+    device = next(model.parameters()).device
+    was_training = model.training
+    model.eval()
+    for start in range(0, num_items, BATCH_ITEMS):
+        rows = np.arange(start, min(start + BATCH_ITEMS, num_items))
+        photos = inputs.batch(rows).to(device)  # (n, 3, h, w)
+        for place, flip in enumerate(flips):
+            maps[place, rows] = model.feature_maps(photos.flip(3) if flip else photos).cpu().numpy()
+        reporter.update("maps", int(rows[-1]) + 1, num_items)
+    model.train(was_training)
+    kept = KeptMaps(maps=maps[0], mirrored=maps[1] if inputs.images.flip else None)
+    return ItemInputs(kept, inputs.categories, inputs.text, inputs.images)

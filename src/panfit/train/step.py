@@ -1,0 +1,238 @@
+"""One step: a batch of likes becomes Eq. 5's triplets, one forward pass, and Eq. 9's named terms.
+
+The forward pass sees every outfit of the step at once, so that the trunk runs once on each distinct photo and the
+attention once on each distinct (user, item) pair, however many triplets share them.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from panfit.config import Config
+from panfit.features.inputs import ItemInputs
+from panfit.model.pan import OutfitBatch, Pan, PanOutput
+from panfit.outfits import ABSENT, IntArray, Outfits
+from panfit.train.losses import bpr_loss, quantization_loss, total_loss, user_specific_loss, visual_semantic_loss
+from panfit.train.mining import Mined, mine, near_users, user_distances
+from panfit.train.triplets import KnownLikes, batch_pools, sample_negatives
+
+
+@dataclass(frozen=True, eq=False)
+class Triplets:
+    """S1 and S2 of one batch (PAN Eq. 5), as rows.
+
+    Attributes:
+        likes: (B) the liked outfits O_j with their users u_i.
+        negatives: (B, K, S) items of the outfits O_k of S1.
+        negative_valid: (B, K) bool.
+        mined: (B, K) bool; which of them are mined, i.e. somebody else's likes.
+        other_users: (B,) the users u_n of S2, for the liked outfit of the same row.
+        other_valid: (B,) bool.
+    """
+
+    likes: Outfits
+    negatives: IntArray
+    negative_valid: NDArray[np.bool_]
+    mined: NDArray[np.bool_]
+    other_users: IntArray
+    other_valid: NDArray[np.bool_]
+
+
+def collate(
+    inputs: ItemInputs, users: IntArray, items: IntArray, *, generator: torch.Generator | None, device: torch.device
+) -> OutfitBatch:
+    """(B,) users and (B, S) item rows of the catalogue -> a batch that holds each distinct item once."""
+    distinct, places = np.unique(items, return_inverse=True)  # (N + 1,) or (N,), (B * S,)
+    places = places.reshape(items.shape)  # (B, S)
+    if distinct[0] == ABSENT:
+        distinct = distinct[1:]
+        places = places - 1  # absent slots become -1 again
+    rows = torch.from_numpy(distinct)  # (N,)
+    return OutfitBatch(
+        inputs=inputs.batch(distinct, generator=generator).to(device),
+        categories=inputs.categories[rows].to(device),
+        text=None if inputs.text is None else inputs.text[rows].to(device),
+        users=torch.from_numpy(users).to(device),
+        items=torch.from_numpy(places).to(device),
+        are_maps=inputs.kind == "kept",
+    )
+
+
+class TripletSource:
+    """Makes the triplets of a step from a batch of likes (decisions D9-D11)."""
+
+    def __init__(
+        self,
+        train_likes: Outfits,
+        split_pools: tuple[IntArray, ...],
+        slot_categories: tuple[str, ...],
+        *,
+        config: Config,
+    ) -> None:
+        self._known = KnownLikes(train_likes)
+        self._split_pools = split_pools
+        self._slot_categories = slot_categories
+        self._config = config
+
+    def draw(
+        self,
+        likes: Outfits,
+        model: Pan,
+        inputs: ItemInputs,
+        *,
+        epoch: int,
+        beta: float,
+        rng: np.random.Generator,
+        generator: torch.Generator,
+    ) -> Triplets:
+        """The triplets of one batch of likes. Scores are computed (without gradients) only where mining needs them."""
+        config = self._config.negatives
+        pools = self._split_pools
+        if config.source == "batch":
+            pools = batch_pools(likes, self._slot_categories)
+        negatives, valid = sample_negatives(likes, pools, per_like=config.per_like, known=self._known, rng=rng)
+        is_mined = np.zeros(valid.shape, dtype=np.bool_)  # (B, K)
+        mining = epoch >= config.warmup_epochs
+        mines_outfits = mining and config.hard_ratio > 0
+        needs_users = self._config.loss.lambda_user > 0
+
+        other_users = np.zeros(0, dtype=np.int64)
+        other_valid = np.zeros(0, dtype=np.bool_)
+        if mines_outfits or needs_users:
+            codes = model.user_codes(torch.from_numpy(likes.users).to(_device(model)), beta=beta)  # (B, D)
+            distances = user_distances(codes).cpu()  # (B, B)
+            near = near_users(distances, torch.from_numpy(likes.users), k_ratio=config.k_ratio)  # (B, B)
+        if mines_outfits:
+            mined = self._mine_outfits(likes, near, distances, model, inputs, beta, generator)
+            hard = rng.random(valid.shape) < config.hard_ratio  # (B, K)
+            hard &= mined.valid.numpy()
+            rows = mined.rows.numpy()  # (B, K)
+            negatives = np.where(hard[..., None], likes.items[rows], negatives)  # (B, K, S)
+            valid |= hard
+            is_mined = hard
+        if needs_users:
+            others = self._mine_users(likes, near, distances, model, inputs, beta, generator, mining=mining)
+            other_users = likes.users[others.rows[:, 0].numpy()]  # (B,)
+            other_valid = others.valid[:, 0].numpy()
+        return Triplets(likes, negatives, valid, is_mined, other_users, other_valid)
+
+    def _mine_outfits(
+        self,
+        likes: Outfits,
+        near: Tensor,
+        distances: Tensor,
+        model: Pan,
+        inputs: ItemInputs,
+        beta: float,
+        generator: torch.Generator,
+    ) -> Mined:
+        """S1's hard negatives: for u_i, likes O_j of near users that u_i is not known to like."""
+        config = self._config.negatives
+        allowed = self._not_known(likes)  # (B, B): [i, j] u_i is not known to like O_j
+
+        def difficulty(pool: Tensor) -> Tensor:
+            return _pool_scores(model, inputs, likes, pool, beta=beta, personal=config.compare == "personal")
+
+        return mine(
+            allowed, near, distances, choose=config.choose, count=config.per_like, difficulty=difficulty,
+            generator=generator,
+        )  # fmt: skip
+
+    def _mine_users(
+        self,
+        likes: Outfits,
+        near: Tensor,
+        distances: Tensor,
+        model: Pan,
+        inputs: ItemInputs,
+        beta: float,
+        generator: torch.Generator,
+        *,
+        mining: bool,
+    ) -> Mined:
+        """S2's users u_n: for the like O_i of u_i, near users of the batch who are not known to like O_i."""
+        config = self._config.negatives
+        allowed = self._not_known(likes).T  # (B, B): [i, j] u_j is not known to like O_i
+        choose = "any" if config.other_user == "any" or not mining else config.choose
+
+        def difficulty(pool: Tensor) -> Tensor:
+            return _pool_scores(model, inputs, likes, pool.T, beta=beta, personal=False).T
+
+        return mine(allowed, near, distances, choose=choose, count=1, difficulty=difficulty, generator=generator)
+
+    def _not_known(self, likes: Outfits) -> Tensor:
+        """(B, B) bool: [i, j] True where u_i is another user than u_j and not known to like O_j."""
+        num_likes = len(likes)
+        users = np.repeat(likes.users[:, None], num_likes, axis=1)  # (B, B): [i, j] u_i
+        items = np.repeat(likes.items[None], num_likes, axis=0)  # (B, B, S): [i, j] O_j
+        return torch.from_numpy(~self._known.contains(users, items) & (users != users.T))
+
+
+@torch.no_grad()
+def _pool_scores(
+    model: Pan, inputs: ItemInputs, likes: Outfits, pool: Tensor, *, beta: float, personal: bool
+) -> Tensor:
+    """(B, B) scores [i, j] of O_j for u_i where ``pool`` says so, 0 elsewhere; without dropout and augmentation."""
+    scores = torch.zeros(pool.shape)  # (B, B)
+    rows, columns = (place.numpy() for place in pool.nonzero(as_tuple=True))  # (P,), (P,)
+    if not len(rows):
+        return scores
+    was_training = model.training
+    model.eval()
+    try:
+        batch = collate(inputs, likes.users[rows], likes.items[columns], generator=None, device=_device(model))
+        output = model(batch, beta=beta)
+    finally:
+        model.train(was_training)
+    scores[rows, columns] = (output.personal if personal else output.score).cpu().float()
+    return scores
+
+
+def _device(model: Pan) -> torch.device:
+    return next(model.parameters()).device
+
+
+def outfits_of(triplets: Triplets) -> tuple[IntArray, IntArray]:
+    """All (user, outfit) pairs a step scores: (R,) users and (R, S) items; B likes, B * K negatives, B' others."""
+    likes, (_, per_like, num_slots) = triplets.likes, triplets.negatives.shape
+    users = np.concatenate([likes.users, np.repeat(likes.users, per_like), triplets.other_users[triplets.other_valid]])
+    items = np.concatenate(
+        [
+            likes.items,
+            triplets.negatives.reshape(-1, num_slots),
+            likes.items[triplets.other_valid] if len(triplets.other_valid) else likes.items[:0],
+        ]
+    )
+    return users, items
+
+
+def step_terms(output: PanOutput, batch: OutfitBatch, triplets: Triplets, *, config: Config) -> dict[str, Tensor]:
+    """Eq. 9's terms by name and their weighted sum as "total", from one forward pass over `outfits_of` the triplets."""
+    num_likes, per_like = triplets.negative_valid.shape
+    device = output.score.device
+    split = [num_likes, num_likes * per_like, len(output.score) - num_likes * (1 + per_like)]
+    score, negative_score, other_score = output.score.split(split)
+    personal, negative_personal, _ = output.personal.split(split)
+    positives = score[:, None].expand(num_likes, per_like)  # (B, K)
+    negatives = negative_score.view(num_likes, per_like)  # (B, K)
+    if config.negatives.compare == "personal":
+        mined = torch.from_numpy(triplets.mined).to(device)  # (B, K)
+        positives = torch.where(mined, personal[:, None], positives)
+        negatives = torch.where(mined, negative_personal.view(num_likes, per_like), negatives)
+    own_score = score[torch.from_numpy(np.flatnonzero(triplets.other_valid)).to(device)]  # (B',)
+    worn = batch.items[:num_likes] >= 0  # (B, S)
+    codes = output.item_codes[:num_likes][worn]  # (R, V, D)
+    terms = {
+        "bpr": bpr_loss(positives, negatives, torch.from_numpy(triplets.negative_valid).to(device)),
+        "user": user_specific_loss(own_score, other_score, torch.ones_like(own_score, dtype=torch.bool)),
+        "vse": visual_semantic_loss(
+            codes[:, 0], codes[:, -1], batch.items[:num_likes][worn], margin=config.loss.vse_margin
+        )
+        if codes.shape[1] == 2 and config.loss.lambda_vse > 0
+        else score.new_zeros(()),
+        "quantization": quantization_loss(codes),
+    }
+    return {**terms, "total": total_loss(terms, config.loss)}
