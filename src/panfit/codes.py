@@ -5,6 +5,7 @@ item, the attention once on each distinct (user, item) pair, and Eq. 4 stays whe
 imports train.
 """
 
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from panfit.features.inputs import ItemInputs
+from panfit.model.hashing import pack_codes, unpack_codes
 from panfit.model.pan import Pan
 from panfit.outfits import ABSENT, IntArray, Outfits
 
@@ -160,6 +162,43 @@ class OutfitScorer:
             for codes, binary in zip(blocks, kinds, strict=True):
                 codes.append(model.item_codes(encoding, beta=self.beta, binary=binary))  # (p, V, D)
         return [torch.cat(codes) for codes in blocks]
+
+
+class CodeCache:
+    """The codes of the items as the users asked about last see them; the longest unasked leave first.
+
+    Binary codes are held packed, a bit a bit.
+
+    Args:
+        scorer: makes the codes.
+        max_bytes: bound on what is held; the last user's codes are held even beyond it.
+    """
+
+    def __init__(self, scorer: OutfitScorer, *, max_bytes: int) -> None:
+        self._scorer, self._max_bytes, self._num_bytes = scorer, max_bytes, 0
+        self._held: OrderedDict[tuple[int, bool], tuple[IntArray, Tensor]] = OrderedDict()
+
+    def codes(self, user_row: int, items: IntArray, *, binary: bool) -> Tensor:
+        """Codes (n, V, D) of items (n,), distinct and rising; only those not held are computed."""
+        key = user_row, binary
+        rows, held = self._held.pop(key, (np.zeros(0, dtype=np.int64), None))
+        self._num_bytes -= 0 if held is None else held.nbytes
+        new = np.setdiff1d(items, rows)
+        if len(new):
+            users = np.full(len(new), user_row, dtype=np.int64)
+            codes = self._scorer.item_codes(users, new, binary=binary)  # (m, V, D)
+            codes = pack_codes(codes) if binary else codes
+            rows, held = np.concatenate([rows, new]), codes if held is None else torch.cat([held, codes])
+            order = np.argsort(rows)
+            rows, held = rows[order], held[torch.from_numpy(order).to(held.device)]
+        assert held is not None, "codes of no items were asked for"
+        self._held[key] = rows, held
+        self._num_bytes += held.nbytes
+        while self._num_bytes > self._max_bytes and len(self._held) > 1:
+            _, (_, dropped) = self._held.popitem(last=False)
+            self._num_bytes -= dropped.nbytes
+        found = held[torch.from_numpy(np.searchsorted(rows, items)).to(held.device)]
+        return unpack_codes(found) if binary else found
 
 
 class _ItemMaps:
