@@ -5,6 +5,7 @@ store. Imports torch, panfit.config and panfit.errors only.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -12,9 +13,22 @@ from torch import Tensor, nn
 
 from panfit.config import BackboneConfig
 from panfit.errors import ConfigError
+from panfit.model import hugging_face
+from panfit.model.alexnet import AlexNetHead, AlexNetTrunk
 from panfit.model.heads import FlattenHead, Head, PoolHead
 from panfit.model.initialize import drawn_from
+from panfit.model.resnet import ResNetTrunk
 from panfit.model.small import SmallTrunk
+from panfit.model.weights import load_weights
+
+
+@dataclass(frozen=True)
+class TrunkRequest:
+    """What a trunk is built for: see `build_backbone`."""
+
+    input_shape: tuple[int, int, int]
+    trunk_config: dict[str, Any] | None
+    pretrained: bool
 
 
 class Backbone(nn.Module):
@@ -32,17 +46,20 @@ class Backbone(nn.Module):
         *,
         map_shape: tuple[int, int, int],
         frozen: bool,
-        trunk_config: dict[str, Any] | None = None,
     ) -> None:
         super().__init__()
         self.trunk = trunk
         self.head = head
         self.map_shape = map_shape
-        self.trunk_config = trunk_config
         self.frozen = frozen
         if frozen:
             trunk.requires_grad_(False)
             trunk.eval()
+
+    @property
+    def trunk_config(self) -> dict[str, Any] | None:
+        """A Hugging Face trunk's own settings; None for the others, whose settings say all."""
+        return self.trunk.trunk_config if isinstance(self.trunk, hugging_face.HuggingFaceTrunk) else None
 
     @property
     def head_dim(self) -> int:
@@ -65,8 +82,48 @@ class Backbone(nn.Module):
         return self.head.attended(feature_map, channel, spatial)
 
 
-TRUNKS: dict[str, Callable[[BackboneConfig], nn.Module]] = {"small": SmallTrunk}
-HEADS: dict[str, Callable[[tuple[int, int, int]], Head]] = {"pool": PoolHead, "flatten": FlattenHead}
+def _small(config: BackboneConfig, request: TrunkRequest) -> nn.Module:
+    return SmallTrunk(config)
+
+
+def _alexnet(config: BackboneConfig, request: TrunkRequest) -> nn.Module:
+    return AlexNetTrunk()
+
+
+def _resnet50(config: BackboneConfig, request: TrunkRequest) -> nn.Module:
+    return ResNetTrunk()
+
+
+def _hugging_face(config: BackboneConfig, request: TrunkRequest) -> nn.Module:
+    assert config.hf_model is not None  # BackboneConfig sees to it
+    return hugging_face.build_trunk(
+        config.hf_model,
+        input_side=request.input_shape[2],
+        trunk_config=request.trunk_config,
+        pretrained=request.pretrained,
+    )
+
+
+def _pool(map_shape: tuple[int, int, int], dropout: float) -> Head:
+    return PoolHead(map_shape)
+
+
+def _flatten(map_shape: tuple[int, int, int], dropout: float) -> Head:
+    return FlattenHead(map_shape)
+
+
+TRUNKS: dict[str, Callable[[BackboneConfig, TrunkRequest], nn.Module]] = {
+    "small": _small,
+    "alexnet": _alexnet,
+    "resnet50": _resnet50,
+    "hf": _hugging_face,
+}
+HEADS: dict[str, Callable[[tuple[int, int, int], float], Head]] = {
+    "pool": _pool,
+    "flatten": _flatten,
+    "alexnet": AlexNetHead,
+}
+OWN_HEADS = {"small": "pool", "alexnet": "alexnet", "resnet50": "pool", "hf": "pool"}  # decision D4
 
 
 def build_backbone(
@@ -78,15 +135,29 @@ def build_backbone(
     trunk_config: dict[str, Any] | None = None,
     pretrained: bool = True,
 ) -> Backbone:
-    """The backbone that ``config`` names, for inputs of (channels, height, width).
+    """The backbone that ``config`` names.
+
+    Args:
+        config: name, weights, source, frozen, head and the small trunk's sizes.
+        input_shape: (channels, height, width) of one photo, or of one stored map.
+        generator: where initial weights come from.
+        dropout: between AlexNet's fc6 and fc7.
+        trunk_config: a Hugging Face trunk's own settings, if they are known.
+        pretrained: load pre-trained weights, where ``config`` names some.
 
     Raises:
-        ConfigError: inputs that the trunk cannot take.
+        ConfigError: inputs that the trunk cannot take; weights that do not fit; a Hugging Face model that is not there.
+        MissingExtraError: a Hugging Face trunk without `transformers`.
     """
+    is_stored = config.source == "stored"
+    request = TrunkRequest(input_shape, trunk_config, pretrained)
     with drawn_from(generator):
-        trunk = nn.Identity() if config.source == "stored" else TRUNKS[config.name](config)
+        trunk = nn.Identity() if is_stored else TRUNKS[config.name](config, request)
         map_shape = _map_shape(trunk, input_shape)
-        head = HEADS["pool" if config.head == "own" else config.head](map_shape)
+        head = HEADS[OWN_HEADS[config.name] if config.head == "own" else config.head](map_shape, dropout)
+    if pretrained and config.weights is not None:
+        # A stored map's trunk is elsewhere: of the file, only the head's own tensors are wanted.
+        load_weights([head] if is_stored else [trunk, head], config.weights, whole_file=not is_stored)
     return Backbone(trunk, head, map_shape=map_shape, frozen=config.frozen)
 
 

@@ -206,6 +206,7 @@ class Pan(nn.Module):
         """Codes (P, V, D) of an encoding; V: image, then text where there is a text branch."""
         logits = [encoding.image_logits, encoding.text_logits]
         stacked = torch.stack([each for each in logits if each is not None], dim=1)  # (P, V, D)
+        stacked = stacked.to(self.beta.dtype)  # autocast's half precision ends here
         return hash_code(stacked, beta=self._steepness(beta), straight_through=straight_through, binary=binary)
 
     @property

@@ -78,6 +78,10 @@ class Predictor(nn.Module):
             ValueError: shapes that do not fit one another.
         """
         self._check(user_codes, item_codes, mask)
+        with torch.autocast(user_codes.device.type, enabled=False):  # half precision would round scores into ties
+            return self._scores(user_codes, item_codes, mask)
+
+    def _scores(self, user_codes: Tensor, item_codes: Tensor, mask: Tensor) -> Scores:
         z_1, z_2 = self._norms(mask, item_codes)  # (B,), (B,)
         b = item_codes.masked_fill(~mask[:, :, None, None], 0)  # (B, S, V, D)
         flat = b.flatten(2)  # (B, S, V*D)
@@ -104,6 +108,10 @@ class Predictor(nn.Module):
             query (B, V, D) and offset (B,).
         """
         self._check(user_codes, item_codes, mask)
+        with torch.autocast(user_codes.device.type, enabled=False):
+            return self._query(user_codes, item_codes, mask, slot)
+
+    def _query(self, user_codes: Tensor, item_codes: Tensor, mask: Tensor, slot: int | Tensor) -> tuple[Tensor, Tensor]:
         num_outfits, num_slots, num_modalities, _ = item_codes.shape
         slots = torch.as_tensor(slot, device=mask.device).expand(num_outfits)  # (B,)
         if ((slots < 0) | (slots >= num_slots)).any():
