@@ -55,7 +55,7 @@ def test_equals_the_plain_loops_in_value_and_gradient(pair_weight: str) -> None:
     weights = [predictor.user_item_weight, predictor.item_item_weight]
     gradients = torch.autograd.grad(got, [users, items, *weights], upstream, retain_graph=True)
     torch.testing.assert_close(gradients, wanted_gradients)
-    (of_alpha,) = torch.autograd.grad(got[:, 2].sum(), [predictor.alpha])  # type: ignore[list-item]
+    (of_alpha,) = torch.autograd.grad(got[:, 2].sum(), [predictor.alpha])
     torch.testing.assert_close(of_alpha, (scores.personal.sum() / 0.7).detach())
 
 
