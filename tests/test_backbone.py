@@ -1,6 +1,7 @@
 """Backbones: shapes, parameter counts, weight files, frozen trunks; ResNet against transformers' own; fused pooling."""
 
 import builtins
+import copy
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,9 @@ from panfit.config import BackboneConfig
 from panfit.errors import ConfigError, MissingExtraError
 from panfit.model.alexnet import AlexNetHead, AlexNetTrunk
 from panfit.model.backbone import Backbone, build_backbone
-from panfit.model.heads import FlattenHead, Head, PoolHead
+from panfit.model.heads import FlattenHead, Head, MaskHead, PoolHead
 from panfit.model.resnet import ResNetTrunk
-from panfit.model.small import IMAGENET_MEAN, IMAGENET_STD, Palette
+from panfit.model.small import IMAGENET_MEAN, IMAGENET_STD, Palette, Statistics
 
 transformers = pytest.importorskip("transformers")
 
@@ -39,6 +40,37 @@ def count(module: nn.Module) -> int:
 
 def photos(*shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(8))
+
+
+def test_small_trunk_reduced_to_attributes_with_statistics_beside() -> None:
+    backbone = make(palette=5, attributes=7, statistics=True)
+    assert backbone.map_shape == (7 + 5 + len(Statistics.NAMES), 4, 6)
+    assert backbone.feature_map(photos(2, 3, 32, 48)).shape == (2, 21, 4, 6)
+
+
+def test_statistics_are_what_they_say() -> None:
+    photo = torch.zeros(1, 3, 8, 16)  # RGB in 0..1: left half black, right half (1, .5, 0)
+    photo[:, :, :, 8:] = torch.tensor([1.0, 0.5, 0.0]).view(1, 3, 1, 1)
+    normalized = (photo - torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)) / torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
+    values = (Statistics()(normalized, (1, 2))[0, :, 0].T + 1) / 2  # (2, 9) back in 0..1
+    black, orange = (dict(zip(Statistics.NAMES, row.tolist(), strict=True)) for row in values)
+    assert [black[name] for name in ("red", "green", "blue", "lightness", "saturation", "chroma")] == pytest.approx(
+        [0] * 6, abs=1e-3
+    )
+    # The step from black to orange stands at the last black column: one of eight columns, times four.
+    assert (black["edges across"], black["edges down"]) == (pytest.approx(4 * 0.5 / 8), pytest.approx(0, abs=1e-6))
+    assert [orange[name] for name in Statistics.NAMES] == pytest.approx([1, 0.5, 0, 0.5, 0.25, 1, 1, 0, 0], abs=2e-3)
+
+
+def test_mask_head_starts_on_the_middle_of_the_photo() -> None:
+    head = MaskHead((2, 5, 7), 2)
+    feature_map = torch.zeros(35, 2, 35)
+    feature_map[torch.arange(35), :, torch.arange(35)] = 1  # one photo for each place
+    weights = head(feature_map.unflatten(2, (5, 7)))  # (35, 4): what each place counts
+    torch.testing.assert_close(weights.sum(0), torch.ones(4))
+    assert weights.argmax(0).tolist() == [17] * 4, "row 2 of 5, column 3 of 7"
+    assert (weights.amax(0) / weights.amin(0))[:2].min() > 100
+    assert (weights.amax(0) / weights.amin(0))[2:].max() < 2
 
 
 @pytest.mark.parametrize("palette", [0, 5])
@@ -85,12 +117,15 @@ def test_the_same_generator_gives_the_same_weights_and_leaves_the_global_one_alo
     assert torch.equal(torch.random.get_rng_state(), state)
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert not torch.equal(one["trunk.stages.0.0.weight"], other["trunk.stages.0.0.weight"])
-    assert not torch.equal(one["trunk.palette.colors"], other["trunk.palette.colors"])
+    assert not torch.equal(one["trunk.besides.0.colors"], other["trunk.besides.0.colors"])
 
 
-@pytest.mark.parametrize("head", [PoolHead((5, 4, 6)), FlattenHead((5, 4, 6))])
+@pytest.mark.parametrize("head", [PoolHead((5, 4, 6)), FlattenHead((5, 4, 6)), MaskHead((5, 4, 6), 3)])
 def test_heads_equal_the_plain_product_of_map_and_gates(head: Head) -> None:
     generator = torch.Generator().manual_seed(3)
+    head = copy.deepcopy(head).double()
+    for parameter in head.parameters():
+        torch.nn.init.normal_(parameter, generator=generator)
     drawn = [torch.rand(shape, generator=generator, dtype=torch.float64) for shape in [(7, 5, 4, 6), (7, 5), (7, 24)]]
     feature_map, channel, spatial = (each.requires_grad_() for each in drawn)
     fused = head.attended(feature_map, channel, spatial)
@@ -98,7 +133,7 @@ def test_heads_equal_the_plain_product_of_map_and_gates(head: Head) -> None:
     torch.testing.assert_close(fused, plain)
     assert fused.shape == (7, head.dim)
     upstream = torch.rand(fused.shape, generator=generator, dtype=torch.float64)
-    inputs = [feature_map, channel, spatial]
+    inputs = [feature_map, channel, spatial, *head.parameters()]
     torch.testing.assert_close(
         torch.autograd.grad(fused, inputs, upstream), torch.autograd.grad(plain, inputs, upstream)
     )

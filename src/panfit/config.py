@@ -62,13 +62,17 @@ class BackboneConfig(Settings):
     """For source = "stored": the feature store's name under DATASET/features."""
     frozen: bool = False
     """Keep the trunk as it is (its maps are then computed once before training)."""
-    head: Literal["own", "pool", "flatten"] = "own"
+    head: Literal["own", "pool", "flatten", "mask"] = "own"
     """own: the trunk's own (AlexNet fc6, fc7 as convolutions, averaged; others: global average pooling); flatten keeps
-    positions."""
+    positions; mask averages under learned masks."""
     width: Positive = 32
     """Channels of the small trunk's first stage."""
     palette: Annotated[int, Field(ge=0, le=256)] = 0
     """Color prototypes whose soft assignment maps join the small trunk's map; 0: none."""
+    statistics: bool = False
+    """Nine plain statistics (color, lightness, saturation, edges) of each place join the small trunk's map."""
+    attributes: Annotated[int, Field(ge=0, le=4096)] = 0
+    """The small trunk's last stage is reduced to so many channels, which `pretrain` fills with meaning; 0: not."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "BackboneConfig":
@@ -108,6 +112,10 @@ class ModelConfig(Settings):
     text_hidden: Positive = 1024
     """Hidden units of a category's text encoder. FHN: 1024."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    input_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.5
+    """Of the image encoder's input. FHN: 0.5."""
+    feature_norm: Literal["none", "batch"] = "none"
+    """Normalization (without scale or shift) of the image encoder's input."""
     code_norm: Literal["none", "layer", "batch"] = "none"
     """Normalization (without scale or shift) of the code logits before tanh; batch balances the bits."""
     pair_weight: Literal["diagonal", "full"] = "diagonal"

@@ -15,11 +15,14 @@ from panfit.config import BackboneConfig
 from panfit.errors import ConfigError
 from panfit.model import hugging_face
 from panfit.model.alexnet import AlexNetHead, AlexNetTrunk
-from panfit.model.heads import FlattenHead, Head, PoolHead
+from panfit.model.heads import FlattenHead, Head, MaskHead, PoolHead
 from panfit.model.initialize import drawn_from
 from panfit.model.resnet import ResNetTrunk
 from panfit.model.small import SmallTrunk
 from panfit.model.weights import load_weights
+
+NUM_MASKS = 2
+"""Masks a channel of the mask head: one that starts on the middle of the photo, one that starts almost even."""
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,10 @@ def _flatten(map_shape: tuple[int, int, int], dropout: float) -> Head:
     return FlattenHead(map_shape)
 
 
+def _mask(map_shape: tuple[int, int, int], dropout: float) -> Head:
+    return MaskHead(map_shape, NUM_MASKS)
+
+
 TRUNKS: dict[str, Callable[[BackboneConfig, TrunkRequest], nn.Module]] = {
     "small": _small,
     "alexnet": _alexnet,
@@ -121,6 +128,7 @@ TRUNKS: dict[str, Callable[[BackboneConfig, TrunkRequest], nn.Module]] = {
 HEADS: dict[str, Callable[[tuple[int, int, int], float], Head]] = {
     "pool": _pool,
     "flatten": _flatten,
+    "mask": _mask,
     "alexnet": AlexNetHead,
 }
 OWN_HEADS = {"small": "pool", "alexnet": "alexnet", "resnet50": "pool", "hf": "pool"}  # decision D4

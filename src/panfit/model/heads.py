@@ -3,6 +3,7 @@
 A head takes the map and the gates rather than their product, so that a head that pools never has to write the product.
 """
 
+import torch
 from torch import Tensor, nn
 
 
@@ -46,3 +47,31 @@ class FlattenHead(Head):
 
     def forward(self, attended: Tensor) -> Tensor:
         return attended.flatten(1)  # (P, C*H*W)
+
+
+class MaskHead(Head):
+    """Means over places under learned masks, several for each channel; E = masks * C. Not in the paper.
+
+    Between pooling, which forgets where, and flattening, which has a weight for every channel and place. The masks
+    start as bells around the middle, where a photo shows its garment, from narrow to almost even.
+    """
+
+    def __init__(self, map_shape: tuple[int, int, int], num_masks: int) -> None:
+        super().__init__()
+        channels, height, width = map_shape
+        self.dim = num_masks * channels
+        rows = torch.linspace(-1, 1, height)[:, None].square()  # (H, 1)
+        columns = torch.linspace(-1, 1, width)[None, :].square()  # (1, W)
+        sharpness = torch.logspace(0.8, -0.8, num_masks)  # (M,) 6.3 down to 0.16
+        bells = -sharpness[:, None] * (rows + columns).flatten()  # (M, H*W)
+        self.mask_logits = nn.Parameter(bells[:, None, :].repeat(1, channels, 1))  # (M, C, H*W)
+
+    def forward(self, attended: Tensor) -> Tensor:
+        masks = self.mask_logits.softmax(2)  # (M, C, H*W)
+        return torch.einsum("pcl,mcl->pmc", attended.flatten(2), masks).flatten(1)  # (P, M*C)
+
+    def attended(self, feature_map: Tensor, channel: Tensor, spatial: Tensor) -> Tensor:
+        """As `forward` of the product; the channel gate waits until the places are summed."""
+        masks = self.mask_logits.softmax(2)  # (M, C, H*W)
+        seen = feature_map.flatten(2) * spatial[:, None, :]  # (P, C, H*W)
+        return (torch.einsum("pcl,mcl->pmc", seen, masks) * channel[:, None, :]).flatten(1)  # (P, M*C)

@@ -12,30 +12,30 @@ from panfit.config import ModelConfig
 from panfit.model.initialize import initialize_linears
 
 
-class CodeBatchNorm(nn.BatchNorm1d):
-    """Each bit's logits are centered and scaled over the batch, without scale or shift of their own: balanced bits.
+class PlainBatchNorm(nn.BatchNorm1d):
+    """Each column is centered and scaled over the batch, without scale or shift of its own; of logits: balanced bits.
 
     A category that a training batch shows only once has no spread to measure: the running statistics stand in.
     """
 
-    def __init__(self, code_bits: int) -> None:
-        super().__init__(code_bits, affine=False)
+    def __init__(self, width: int) -> None:
+        super().__init__(width, affine=False)
 
-    def forward(self, logits: Tensor) -> Tensor:
-        if len(logits) == 1:
-            return F.batch_norm(logits, self.running_mean, self.running_var, training=False, eps=self.eps)
-        return super().forward(logits)  # (P, D)
+    def forward(self, columns: Tensor) -> Tensor:
+        if len(columns) == 1:
+            return F.batch_norm(columns, self.running_mean, self.running_var, training=False, eps=self.eps)
+        return super().forward(columns)  # (P, width)
 
 
-def _no_norm(code_bits: int) -> nn.Module:
+def _no_norm(width: int) -> nn.Module:
     return nn.Identity()
 
 
-def _layer_norm(code_bits: int) -> nn.Module:
-    return nn.LayerNorm(code_bits, elementwise_affine=False)
+def _layer_norm(width: int) -> nn.Module:
+    return nn.LayerNorm(width, elementwise_affine=False)
 
 
-CODE_NORMS = {"none": _no_norm, "layer": _layer_norm, "batch": CodeBatchNorm}
+NORMS = {"none": _no_norm, "layer": _layer_norm, "batch": PlainBatchNorm}
 
 
 class TypeAwareEncoder(nn.Module):
@@ -63,12 +63,13 @@ def image_encoder(config: ModelConfig, num_categories: int, *, input_dim: int) -
     """Dropout - Linear(E -> hidden) - ReLU - Dropout - Linear(hidden -> D), for each category (FHN)."""
     networks = [
         nn.Sequential(
-            nn.Dropout(config.dropout),
+            NORMS[config.feature_norm](input_dim),
+            nn.Dropout(config.input_dropout),
             nn.Linear(input_dim, config.image_hidden),
             nn.ReLU(),
             nn.Dropout(config.dropout),
             nn.Linear(config.image_hidden, config.code_bits, bias=False),
-            CODE_NORMS[config.code_norm](config.code_bits),
+            NORMS[config.code_norm](config.code_bits),
         )
         for _ in range(num_categories)
     ]
@@ -83,7 +84,7 @@ def text_encoder(config: ModelConfig, num_categories: int, *, input_dim: int) ->
             nn.ReLU(),
             nn.Dropout(config.dropout),
             nn.Linear(config.text_hidden, config.code_bits, bias=False),
-            CODE_NORMS[config.code_norm](config.code_bits),
+            NORMS[config.code_norm](config.code_bits),
         )
         for _ in range(num_categories)
     ]

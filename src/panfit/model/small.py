@@ -1,6 +1,6 @@
-"""A small trunk for small photos (48-96 pixels) and small data, and its color palette. Not in the paper.
+"""A small trunk for small photos (48-96 pixels) and small data, with plain statistics and a color palette beside it.
 
-Imports torch and panfit.config only.
+Not in the paper. Imports torch and panfit.config only.
 """
 
 import torch
@@ -18,8 +18,9 @@ SPREAD_DRAWS = 8  # candidates for each new palette color, of which the one fart
 class SmallTrunk(nn.Module):
     """Four 3x3 convolutions, each with batch normalization and ReLU; the first strides, two are followed by pooling.
 
-    (N, 3, H, W) -> (N, 4w + palette, H / 8, W / 8). Batch rather than group normalization: it trains better here, and
-    in evaluation its running statistics make an item's map independent of its company, so that maps can be kept.
+    (N, 3, H, W) -> (N, C, H / 8, W / 8), C = attributes (without them 4w) + palette + the number of statistics. Batch
+    rather than group normalization: it trains better here, and in evaluation its running statistics make an item's map
+    independent of its company, so that maps can be kept.
     """
 
     def __init__(self, config: BackboneConfig) -> None:
@@ -33,15 +34,14 @@ class SmallTrunk(nn.Module):
             nn.MaxPool2d(2),  # H/8
             _stage(4 * width, 4 * width),
         )
-        self.palette = Palette(config.palette) if config.palette else None
+        self.attributes = nn.Conv2d(4 * width, config.attributes, 1) if config.attributes else nn.Identity()
+        besides = [Palette(config.palette)] if config.palette else []
+        self.besides = nn.ModuleList([*besides, *([Statistics()] if config.statistics else [])])
 
     def forward(self, photos: Tensor) -> Tensor:
         """Normalized photos (N, 3, H, W) -> map (N, C, H / 8, W / 8)."""
-        feature_map: Tensor = self.stages(photos)  # (N, 4w, H/8, W/8)
-        if self.palette is None:
-            return feature_map
-        colors = self.palette(photos, feature_map.shape[2:])  # (N, K, H/8, W/8)
-        return torch.cat([feature_map, colors], dim=1)
+        learned: Tensor = self.attributes(self.stages(photos))  # (N, A or 4w, H/8, W/8)
+        return torch.cat([learned, *(beside(photos, learned.shape[2:]) for beside in self.besides)], dim=1)
 
 
 def _stage(channels_in: int, channels_out: int, *, stride: int = 1) -> nn.Sequential:
@@ -50,6 +50,44 @@ def _stage(channels_in: int, channels_out: int, *, stride: int = 1) -> nn.Sequen
         nn.BatchNorm2d(channels_out),
         nn.ReLU(inplace=True),
     )
+
+
+class Statistics(nn.Module):
+    """What can be said of each place without learning: color, lightness and its spread, saturation, chroma, texture.
+
+    Tastes are often about just these; a trunk of its own needs thousands of photos to get them as exactly.
+    """
+
+    NAMES = (
+        "red",
+        "green",
+        "blue",
+        "lightness",
+        "lightness squared",
+        "saturation",
+        "chroma",
+        "edges across",
+        "edges down",
+    )
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, photos: Tensor, grid: tuple[int, ...]) -> Tensor:
+        """Normalized photos (N, 3, H, W) -> means over each place, all within about -1..1: (N, 9, *grid)."""
+        pixels = photos * self.std + self.mean  # (N, 3, H, W) RGB in 0..1
+        lightness = pixels.mean(1, keepdim=True)  # (N, 1, H, W)
+        highest, lowest = pixels.amax(1, keepdim=True), pixels.amin(1, keepdim=True)  # (N, 1, H, W)
+        chroma = highest - lowest
+        across = F.pad((lightness[..., 1:] - lightness[..., :-1]).abs(), (0, 1, 0, 0))  # (N, 1, H, W)
+        down = F.pad((lightness[..., 1:, :] - lightness[..., :-1, :]).abs(), (0, 0, 0, 1))  # (N, 1, H, W)
+        channels = [pixels, lightness, lightness.square(), chroma / (highest + 1e-3), chroma, 4 * across, 4 * down]
+        stacked = 2 * torch.cat(channels, dim=1) - 1  # (N, 9, H, W)
+        return F.adaptive_avg_pool2d(stacked, (int(grid[0]), int(grid[1])))  # (N, 9, *grid)
 
 
 class Palette(nn.Module):
