@@ -59,7 +59,10 @@ def read_items(sheet: Sheet, findings: Findings) -> Items:
     """Ids: there, and each once."""
     items = Items(sheet)
     for place, (row, item_id) in enumerate(zip(sheet.rows, sheet.column("item_id"), strict=True)):
-        if not item_id:
+        if place in sheet.broken:
+            items.bad.add(place)
+            items.index_of.setdefault(item_id, place)
+        elif not item_id:
             items.bad.add(place)
             remedy = "Give every item an id, and every id once."
             findings.bad.append(Problem(sheet.file, "an empty item_id", "an id", remedy, row=row))

@@ -68,6 +68,8 @@ def read_rows(
     splits = sheet.column("split") if "split" in sheet.header else None
     rows = []
     for place, line in enumerate(sheet.rows):
+        if place in sheet.broken:
+            continue
         worn: list[int] = []
         good = bool(users[place])
         if not good:

@@ -32,12 +32,15 @@ class Sheet:
         header: column names; may hold one twice.
         columns: the cells of each column, stripped; "" where empty.
         rows: the line of each row as an editor counts (a CSV's header is 1; Parquet rows count from 1).
+        broken: places of rows that are told already and must not be used; they keep their place, so that what refers
+            to them is not reported as a fault of its own.
     """
 
     file: str
     header: tuple[str, ...]
     columns: tuple[list[str], ...]
     rows: list[int]
+    broken: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -81,7 +84,7 @@ def read_sheet(path: Path, findings: Findings, *, required: tuple[str, ...]) -> 
         remedy = "Rename or add the columns in the header; names count letter by letter."
         findings.fatal.append(Problem(sheet.file, found, f"the columns {', '.join(required)}", remedy, row=1))
         return None
-    if not len(sheet) and not any(problem.file == sheet.file for problem in findings.bad):
+    if not len(sheet):
         remedy = "Export the table again, or remove the file if you do not have such a table."
         findings.fatal.append(Problem(sheet.file, "a header and no rows", "at least one row", remedy))
         return None
@@ -111,6 +114,7 @@ def _read_csv(path: Path, findings: Findings, required: tuple[str, ...]) -> Shee
     header: tuple[str, ...] | None = None
     cells: list[list[str]] = []
     rows: list[int] = []
+    broken: set[int] = set()
     while True:
         row = reader.line_num + 1
         try:
@@ -129,21 +133,28 @@ def _read_csv(path: Path, findings: Findings, required: tuple[str, ...]) -> Shee
         if not any(values):  # a blank line, or the empty rows that spreadsheets leave at the end
             continue
         problem = _row_problem(file, row, values, header)
-        if problem is not None and header is None:
-            findings.fatal.append(problem)
-            return None
+        if header is None:
+            if problem is not None:
+                findings.fatal.append(problem)
+                return None
+            header = tuple(values)
+            continue
         if problem is not None:
             findings.bad.append(problem)
-        elif header is None:
-            header = tuple(values)
-        else:
-            cells.append([sys.intern(value) for value in values])  # ids come again and again
-            rows.append(row)
+            broken.add(len(rows))
+            values = [_printable(value) for value in values[: len(header)]]
+            values += [""] * (len(header) - len(values))
+        cells.append([sys.intern(value) for value in values])  # ids come again and again
+        rows.append(row)
     if header is None:
         findings.fatal.append(Problem(file, "no header", "a header and rows", "Export the table again."))
         return None
     columns = tuple(map(list, zip(*cells, strict=True))) if cells else tuple([] for _ in header)
-    return Sheet(file, header, columns, rows)
+    return Sheet(file, header, columns, rows, frozenset(broken))
+
+
+def _printable(value: str) -> str:
+    return value.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")
 
 
 def _row_problem(file: str, row: int, values: list[str], header: tuple[str, ...] | None) -> Problem | None:
@@ -164,7 +175,7 @@ def _row_problem(file: str, row: int, values: list[str], header: tuple[str, ...]
 
 def _delimiter(text: str, required: tuple[str, ...]) -> str:
     """The delimiter under which the header holds the most of the required columns, then the most columns."""
-    line = next(line for line in io.StringIO(text) if line.strip())
+    line = next(line for line in io.StringIO(text, newline="") if line.strip())
 
     def fit(delimiter: str) -> tuple[int, int]:
         try:

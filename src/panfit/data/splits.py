@@ -46,14 +46,14 @@ def draw_splits(users: IntArray, *, rng: np.random.Generator, val: float = 0.1, 
     splits = np.zeros(len(users), dtype=np.int64)  # (B,) train
     order = rng.permutation(len(users))
     order = order[np.argsort(users[order], kind="stable")]  # each user's likes together, in random order
-    starts = np.flatnonzero(np.r_[True, np.diff(users[order]) != 0]) if len(users) else np.zeros(0, dtype=np.int64)
-    for start, end in zip(starts, np.r_[starts[1:], len(users)], strict=True):
-        count = int(end - start)
+    starts = np.flatnonzero(np.diff(users[order]))
+    for mine in np.split(order, starts + 1):  # the places of one user's likes
+        count = len(mine)
         num_test = max(round(test * count), 1) if test and count >= 2 else 0
-        num_val = max(round(val * count), 1) if val and count - num_test >= 2 else 0
-        num_test = min(num_test, count - num_val - 1) if count > 1 else 0
-        splits[order[start : start + num_test]] = SPLITS.index("test")
-        splits[order[start + num_test : start + num_test + num_val]] = SPLITS.index("val")
+        num_val = max(round(val * count), 1) if val and count >= 3 else 0
+        num_test = min(num_test, max(count - num_val - 1, 0))
+        splits[mine[:num_test]] = SPLITS.index("test")
+        splits[mine[num_test : num_test + num_val]] = SPLITS.index("val")
     return splits
 
 

@@ -3,15 +3,20 @@
 Imports nothing of panfit but its errors.
 """
 
+import glob
 import json
 import os
 import shutil
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from panfit.errors import DataError, Problem
+
+if sys.platform != "win32":
+    import fcntl
 
 
 def refuse_foreign(folder: Path, *, marker: str = "dataset.json") -> None:
@@ -29,9 +34,10 @@ def refuse_foreign(folder: Path, *, marker: str = "dataset.json") -> None:
 
 def _is_ours(marker: Path) -> bool:
     try:
-        return "format" in json.loads(marker.read_text("utf-8"))
-    except (OSError, ValueError, TypeError):
+        values = json.loads(marker.read_text("utf-8"))
+    except (OSError, ValueError):
         return False
+    return isinstance(values, dict) and {"format", "slots", "checksums"} <= values.keys()
 
 
 @contextmanager
@@ -49,10 +55,12 @@ def staged_folder(folder: str | Path, *, marker: str = "dataset.json") -> Iterat
     stage: Path | None = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        _sweep(target)
         stage = Path(tempfile.mkdtemp(prefix=f".{target.name}.new-", dir=target.parent))
         stage.chmod(0o777 & ~_umask())  # mkdtemp's own mode is for secrets
-        yield stage
-        _swap(stage, target)
+        with _held(stage):
+            yield stage
+            _swap(stage, target)
     except OSError as error:
         found = error.strerror or str(error)
         remedy = "Make room, or give a folder that may be written."
@@ -78,6 +86,40 @@ def _swap(stage: Path, target: Path) -> None:
         os.replace(aside, target)  # noqa: PTH105
         raise
     shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
+def _held(stage: Path) -> Iterator[bool]:
+    """Hold a lock on a folder while the block runs; yields False where a living process holds it already.
+
+    The system lets go of it when a process is killed. Without such locks (Windows) everything counts as held.
+    """
+    if sys.platform == "win32":
+        yield False
+        return
+    descriptor = os.open(stage, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)
+
+
+def _sweep(target: Path) -> None:
+    """Remove what killed imports left beside the target, and put back an old data set that was stepping aside."""
+    for orphan in target.parent.glob(f".{glob.escape(target.name)}.old-*"):
+        if not target.exists() and _is_ours(orphan / "dataset.json"):
+            os.replace(orphan, target)  # noqa: PTH105
+        else:
+            shutil.rmtree(orphan, ignore_errors=True)
+    for orphan in target.parent.glob(f".{glob.escape(target.name)}.new-*"):
+        with _held(orphan) as free:
+            if free:
+                shutil.rmtree(orphan, ignore_errors=True)
 
 
 def _umask() -> int:
