@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from panfit.config import Config as Config
-    from panfit.data.folder import check_dataset as check_dataset
+    from panfit.data.check import check_dataset as check_dataset
     from panfit.data.folder import read_dataset as read_dataset
     from panfit.data.folder import write_dataset as write_dataset
     from panfit.data.polyvore_u import import_polyvore_u as import_polyvore_u
@@ -39,7 +39,8 @@ _HOMES = {
     "panfit.config": ("Config",),
     "panfit.data.table": ("import_table",),
     "panfit.data.polyvore_u": ("import_polyvore_u",),
-    "panfit.data.folder": ("write_dataset", "read_dataset", "check_dataset"),
+    "panfit.data.folder": ("write_dataset", "read_dataset"),
+    "panfit.data.check": ("check_dataset",),
     "panfit.model.pan": ("Pan",),
     "panfit.train.loop": ("fit", "FitReport"),
     "panfit.evaluate": ("Result", "compare"),

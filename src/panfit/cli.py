@@ -135,7 +135,7 @@ def import_polyvore_u(
 @app.command()
 def check(dataset: Annotated[Path, typer.Argument(metavar="DATASET")], as_json: Json = False) -> None:
     """Validate and describe a dataset folder: every problem at once."""
-    from panfit.data.folder import check_dataset
+    from panfit.data.check import check_dataset
     from panfit.present import summary_table
 
     report = check_dataset(dataset)
