@@ -66,7 +66,7 @@ def _paperbag(pen: Pen, cloth: Cloth) -> None:
 
 def _drawstring(pen: Pen, cloth: Cloth) -> None:
     pen.fill(symmetric([(0.35, 0.07), (0.35, 0.135)]), cloth.accent, outline=tint(cloth.accent, 0.66))
-    bow(pen, (0.5, 0.1), 0.13, CREAM)
+    bow(pen, (0.5, 0.098), 0.11, CREAM)
 
 
 def _thin_belt(pen: Pen, cloth: Cloth) -> None:
@@ -82,14 +82,13 @@ def _wide_belt(pen: Pen, cloth: Cloth) -> None:
 def _chain(pen: Pen, cloth: Cloth) -> None:
     for index in range(9):
         x = 0.36 + 0.28 * index / 8
-        pen.fill(
-            ellipse((x, 0.168 + 0.02 * (1 - ((x - 0.5) / 0.14) ** 2)), 0.017, points=10), GOLD, outline=tint(GOLD, 0.5)
-        )
+        y = 0.168 + 0.02 * (1 - ((x - 0.5) / 0.14) ** 2)
+        pen.fill(ellipse((x, y), 0.02, points=10), GOLD if index % 2 else CREAM, outline=tint(GOLD, 0.4))
 
 
 def _sash(pen: Pen, cloth: Cloth) -> None:
     pen.fill(symmetric([(0.346, 0.155), (0.338, 0.2)]), cloth.accent)
-    bow(pen, (0.41, 0.178), 0.095, tint(cloth.accent, 0.9))
+    bow(pen, (0.41, 0.177), 0.085, tint(cloth.accent, 0.9))
 
 
 @both_sides
@@ -137,7 +136,7 @@ def _checked(pen: Pen, cloth: Cloth) -> None:
 
 @both_sides
 def _ripped(pen: Pen, cloth: Cloth, side: Side) -> None:
-    pen.fill(side([(0.325, 0.345), (0.46, 0.338), (0.45, 0.42), (0.335, 0.425)]), tint(cloth.base, 0.5))
+    pen.fill(side([(0.325, 0.345), (0.46, 0.338), (0.45, 0.42), (0.335, 0.425)]), tint(cloth.base, 0.4))
     for y in (0.36, 0.383, 0.406):
         pen.stroke(side([(0.322, y), (0.462, y - 0.005)]), CREAM, width=0.9 * LINE)
 
@@ -214,26 +213,29 @@ FACTORS = (
         {"shorts": _shorts, "slim": _slim, "flared": _flared, "mini": _mini_skirt, "long": _long_skirt},
         (box(0.175, 0.444, 0.825, 0.96),),
         {"shorts": "shorts", "slim": "trousers", "flared": "flares", "mini": "mini skirt", "long": "long skirt"},
+        shapes=True,
     ),
     Factor(
         "waist",
         {"band": _band, "elastic": _elastic, "paperbag": _paperbag, "drawstring": _drawstring},
         (box(0.285, 0.015, 0.715, 0.145),),
+        shapes=True,
     ),
     Factor(
         "belt",
         {"none": nothing, "thin": _thin_belt, "wide": _wide_belt, "chain": _chain, "sash": _sash},
-        (box(0.32, 0.136, 0.68, 0.214),),
+        (box(0.32, 0.134, 0.68, 0.22),),
+        shapes=True,
     ),
     Factor(
         "pocket",
         {"none": nothing, "slant": _slant_pocket, "patch": _patch_pocket, "zip": _zip_pocket, "buttons": _buttons},
-        (box(0.33, 0.218, 0.67, 0.318),),
+        (box(0.33, 0.211, 0.67, 0.322),),
     ),
     Factor(
         "texture",
         {"plain": nothing, "stripes": _striped, "dots": _dotted, "checks": _checked, "rips": _ripped},
-        (box(0.28, 0.322, 0.72, 0.443),),
+        (box(0.28, 0.318, 0.72, 0.445),),
         {"stripes": "striped", "dots": "dotted", "checks": "checked", "rips": "ripped"},
     ),
 )

@@ -56,12 +56,14 @@ class Factor:
         values: value name -> how it is painted. A painter stays inside ``region``.
         region: the polygons, in garment units, inside which the value can be seen; () for the whole garment.
         words: value name -> the word a title may use; a value that is not there goes without saying.
+        shapes: whether the values differ in outline, and so in the shadow they cast.
     """
 
     name: str
     values: Mapping[str, Draw]
     region: tuple[Path, ...] = ()
     words: Mapping[str, str] = field(default_factory=dict)
+    shapes: bool = False
 
 
 def nothing(pen: Pen, cloth: Cloth) -> None:

@@ -179,7 +179,7 @@ WELT = [
 
 
 def _dark_sole(pen: Pen, cloth: Cloth) -> None:
-    pen.fill(WELT, NAVY)
+    pen.fill(WELT, NAVY, outline=tint(NAVY, 0.6))
 
 
 def _cream_sole(pen: Pen, cloth: Cloth) -> None:
@@ -187,11 +187,11 @@ def _cream_sole(pen: Pen, cloth: Cloth) -> None:
 
 
 def _gum_sole(pen: Pen, cloth: Cloth) -> None:
-    pen.fill(WELT, RUBBER)
+    pen.fill(WELT, RUBBER, outline=tint(RUBBER, 0.6))
 
 
 def _bright_sole(pen: Pen, cloth: Cloth) -> None:
-    pen.fill(WELT, cloth.accent)
+    pen.fill(WELT, cloth.accent, outline=tint(cloth.accent, 0.6))
 
 
 FACTORS = (
@@ -200,6 +200,7 @@ FACTORS = (
         {"round": _round, "pointed": _pointed, "cap": _cap, "open": _open, "brogue": _brogue},
         (box(0.7, 0.51, 0.99, 0.722),),
         {"pointed": "pointed", "cap": "cap-toe", "open": "open-toe", "brogue": "brogue"},
+        shapes=True,
     ),
     Factor(
         "heel",
@@ -212,21 +213,24 @@ FACTORS = (
             "cone": "cone heels",
             "spool": "spool heels",
         },
+        shapes=True,
     ),
     Factor(
         "platform",
         {"thin": _thin, "slab": _slab, "lugs": _lugs, "layers": _layered},
         ([(0.507, 0.725), (0.6, 0.75), (0.952, 0.75), (0.952, 0.897), (0.507, 0.897)],),
+        shapes=True,
     ),
     Factor(
         "strap",
         {"none": nothing, "laces": _laces, "buckle": _buckle_strap, "bow": _bow, "tassels": _tassels},
-        ([(0.39, 0.285), (0.56, 0.285), (0.675, 0.4), (0.66, 0.55), (0.5, 0.605), (0.37, 0.58)],),
+        ([(0.365, 0.285), (0.56, 0.285), (0.675, 0.4), (0.66, 0.55), (0.5, 0.605), (0.375, 0.58), (0.365, 0.43)],),
+        shapes=True,
     ),
     Factor(
         "side",
         {"plain": nothing, "stripes": _three_stripes, "star": _side_star, "wave": _wave, "dots": _side_dots},
-        (box(0.145, 0.38, 0.365, 0.58),),
+        (box(0.145, 0.385, 0.37, 0.59),),
     ),
     Factor(
         "sole",

@@ -261,11 +261,13 @@ FACTORS = (
         {"none": _strapless_rim, "short": _short, "long": _long, "puff": _puff, "bell": _bell},
         (_SLEEVE, mirror(_SLEEVE)),
         {"none": "vest", "short": "t-shirt", "long": "longsleeve", "puff": "blouse", "bell": "tunic"},
+        shapes=True,
     ),
     Factor(
         "collar",
         {"crew": _crew, "v": _v_neck, "shirt": _shirt_collar, "turtle": _turtleneck, "bow": _pussy_bow},
         (box(0.36, 0.025, 0.64, 0.28),),
+        shapes=True,
     ),
     Factor(
         "shoulder",
@@ -287,5 +289,6 @@ FACTORS = (
         "hem",
         {"straight": _straight, "ribbed": _ribbed, "peplum": _peplum, "fringe": _fringed},
         (box(0.225, 0.77, 0.775, 0.93),),
+        shapes=True,
     ),
 )

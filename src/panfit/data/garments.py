@@ -52,7 +52,12 @@ class Garment:
 
 GARMENTS: Mapping[str, Garment] = {
     "top": Garment(
-        (*garment_tops.FACTORS, COLOR), garment_tops.torso, behind=1, raised=-0.02, title=("color", "pattern", "sleeve")
+        (*garment_tops.FACTORS, COLOR),
+        garment_tops.torso,
+        behind=1,
+        stretch=(0.94, 1.0),
+        raised=-0.02,
+        title=("color", "pattern", "sleeve"),
     ),
     "bottom": Garment(
         (*garment_bottoms.FACTORS, COLOR),
@@ -64,7 +69,7 @@ GARMENTS: Mapping[str, Garment] = {
     "shoe": Garment(
         (*garment_shoes.FACTORS, COLOR),
         garment_shoes.quarter,
-        stretch=(1.0, 1.12),
+        stretch=(0.94, 1.06),
         raised=0.085,
         title=("color", "toe", "heel"),
     ),
@@ -87,10 +92,16 @@ def draw_garment(category: str, values: Sequence[int], *, size: int, pose: Pose)
 def factor_region(category: str, values: Sequence[int], factor: int, *, size: int, pose: Pose) -> NDArray[np.bool_]:
     """(size, size) True where the factor is seen: its region as the garment lies; for the color, the garment."""
     garment = GARMENTS[category]
-    shapes = garment.factors[factor].region
-    if not shapes:
+    trait = garment.factors[factor]
+    if not trait.region:
         return _painted(category, values, size, pose).silhouette()
-    return stencil(shapes, size, garment.posed(pose))
+    posed = garment.posed(pose)
+    region = stencil(trait.region, size, posed)
+    if trait.shapes:
+        body = Pen(size, posed)
+        garment.body(body, COLORS["white"])
+        region |= stencil(trait.region, size, posed, shadow=True) & ~body.covered()  # no shadow shows on the body
+    return region
 
 
 def garment_title(category: str, values: Sequence[int]) -> str:

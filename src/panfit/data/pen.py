@@ -170,6 +170,11 @@ class Pen:
         alpha = np.asarray(self._layer.getchannel("A"))
         return _any_in_block(alpha, self._factor)
 
+    def covered(self) -> NDArray[np.bool_]:
+        """(size, size) True where the garment covers the whole pixel."""
+        alpha = np.asarray(self._layer.getchannel("A"))
+        return ~_any_in_block(255 - alpha, self._factor)
+
     def _shadow_box(self) -> tuple[int, int]:
         return (round(SHADOW[0] * self._side), round(SHADOW[1] * self._side))
 
@@ -178,15 +183,15 @@ class Pen:
         return alpha.crop((0, 0, self._side - right, self._side - down))
 
 
-def stencil(shapes: Sequence[Path], size: int, pose: Pose) -> NDArray[np.bool_]:
-    """(size, size) True on every pixel that painting inside the shapes can touch: their outline and shadow included."""
+def stencil(shapes: Sequence[Path], size: int, pose: Pose, *, shadow: bool = False) -> NDArray[np.bool_]:
+    """(size, size) True where painting inside the shapes can touch a pixel, or with ``shadow`` darken the ground."""
     side = size * supersampling(size)
     image = Image.new("L", (side, side))
     draw = ImageDraw.Draw(image)
     shift = (round(SHADOW[0] * side), round(SHADOW[1] * side))
     for shape in shapes:
         points = pose.place(shape, side)
-        for right, down in ((0, 0), shift):
+        for right, down in ((0, 0), shift) if shadow else ((0, 0),):
             moved = [(x + right, y + down) for x, y in points]
             draw.polygon(moved, fill=255)
     return _any_in_block(np.asarray(image), side // size)

@@ -239,7 +239,7 @@ def read_truth(folder: str | Path) -> Truth:
     except FileNotFoundError as error:
         problem = Problem(str(where), "no such folder or file", "the truth that a drawn wardrobe comes with", remedy)
         raise DataError(f"{folder} holds no wardrobe world", [problem]) from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
         problem = Problem(str(where), f"a damaged file ({error})", "arrays and truth.json as drawn", remedy)
         raise DataError(f"{folder} holds a damaged wardrobe world", [problem]) from error
     if factors != vocabulary():
