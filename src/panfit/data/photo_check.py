@@ -46,7 +46,7 @@ def photo_faults(
             remedy = f"Put the photos under {root} and write their paths from there."
             yield place, (f"the photo path {image!r}", "a relative path inside the photo folder", remedy)
         elif not path.is_file():
-            remedy = f"Paths start from {root}, with / between folders; give another folder with --images if they do not."
+            remedy = f"Paths start from {root}, with / between folders; --images names another folder."
             yield place, (f"no photo at {image!r}", "a file", remedy)
         elif thorough or not _plainly_whole(path):
             try:
