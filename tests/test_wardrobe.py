@@ -13,7 +13,7 @@ from panfit.data.garments import GARMENTS
 from panfit.data.wardrobe import Wardrobe, WardrobeConfig, draw_wardrobe, read_truth
 from panfit.data.wardrobe_truth import CATEGORIES, harmony
 from panfit.data.wardrobe_world import draw_likes, make_items
-from panfit.errors import DataError
+from panfit.errors import ConfigError, DataError
 from panfit.outfits import ABSENT, SPLITS, Outfits
 
 
@@ -287,6 +287,13 @@ def test_a_damaged_truth_is_named(drawn: Wardrobe, tmp_path: Path, file: str, te
 def test_a_world_too_small_for_its_likes_is_refused() -> None:
     with pytest.raises(ValidationError, match="too few"):
         WardrobeConfig.tiny(items_per_category=(16, 2, 8), likes_per_user=(12, 5, 4))
+
+
+def test_users_who_like_too_few_distinct_outfits_are_refused() -> None:
+    config = WardrobeConfig.tiny(items_per_category=(16, 2, 8), likes_per_user=(12, 4, 4), temperature=0.001, noise=0)
+    truth, _, splits = make_items(config)
+    with pytest.raises(ConfigError, match="more items, or fewer likes"):
+        draw_likes(config, truth, splits)
 
 
 def test_presets_have_the_sizes_they_name() -> None:

@@ -161,7 +161,7 @@ class Pen:
         shade = self._shade.point([min(255, round(tone * self._pose.light)) for tone in range(256)])
         colors = ImageChops.multiply(self._layer.convert("RGB"), Image.merge("RGB", (shade, shade, shade)))
         ground = Image.new("RGB", alpha.size, self._pose.ground)
-        ground.paste(tint(self._pose.ground, SHADOW_TONE), self._shadow_box(), self._shadow_stencil(alpha))
+        ground.paste(tint(self._pose.ground, SHADOW_TONE), self._shadow_shift(), self._shadow_stencil(alpha))
         ground.paste(colors, (0, 0), alpha)
         return ground.reduce(self._factor)
 
@@ -175,11 +175,11 @@ class Pen:
         alpha = np.asarray(self._layer.getchannel("A"))
         return ~_any_in_block(255 - alpha, self._factor)
 
-    def _shadow_box(self) -> tuple[int, int]:
+    def _shadow_shift(self) -> tuple[int, int]:
         return (round(SHADOW[0] * self._side), round(SHADOW[1] * self._side))
 
     def _shadow_stencil(self, alpha: Image.Image) -> Image.Image:
-        right, down = self._shadow_box()
+        right, down = self._shadow_shift()
         return alpha.crop((0, 0, self._side - right, self._side - down))
 
 

@@ -21,6 +21,7 @@ from panfit.data.wardrobe_truth import (
     num_values,
     random_values,
 )
+from panfit.errors import ConfigError
 from panfit.outfits import SPLITS, IntArray, Outfits, Split
 
 MAX_SHARE_LIKED = 0.5
@@ -263,5 +264,7 @@ def _pick(
         for outfit in items.reshape(missing, config.pool, -1)[np.arange(missing), best].tolist():
             picked[tuple(outfit)] = None
     else:
-        raise ValueError(f"user {user} found only {len(picked)} of {count} outfits to like: more items, or fewer likes")
+        raise ConfigError(
+            f"user {user} found only {len(picked)} of {count} outfits to like: more items, or fewer likes"
+        )
     return np.array(list(picked), dtype=np.int64).reshape(count, len(pools))
