@@ -1,10 +1,11 @@
 """Polyvore-U's items: the image lists, the photos, and the sentence vectors (`sentence_vector/semantic.pkl`)."""
 
 import logging
+import os
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,9 @@ from panfit.data.photo_check import photo_faults
 from panfit.data.unpickle import read_vectors_pickle
 from panfit.errors import DataError, Problem
 from panfit.outfits import ABSENT, Catalogue, IntArray
+
+LeaveOut = Callable[[int, str, str, str], None]
+"""row, found, wanted, remedy"""
 
 log = logging.getLogger("panfit")
 
@@ -82,7 +86,7 @@ def read_items(folder: Path, root: Path, images: Path | None, findings: Findings
     row_of = np.full(len(names), ABSENT, dtype=np.int64)
     row_of[kept] = np.arange(len(kept))
     ends = np.cumsum([len(listed or []) for listed in lists])[:-1]
-    return PolyvoreItems(catalogue, tuple(np.split(row_of, ends)), None if text is None else text[kept])
+    return PolyvoreItems(catalogue, tuple(np.split(row_of, ends)), text)
 
 
 def _read_list(path: Path, findings: Findings) -> list[str] | None:
@@ -116,7 +120,7 @@ def _find_photos(root: Path, images: Path | None, findings: Findings) -> Path | 
 
 def _item_ids(names: list[str], categories: list[str], lines: list[int]) -> list[str]:
     """File-name stems; with the category before them where a stem occurs twice, and then the line behind it."""
-    ids = [str(PurePosixPath(name).with_suffix("")) for name in names]
+    ids = [os.path.splitext(name)[0] for name in names]  # noqa: PTH122 - pathlib takes seconds here
     for longer in (categories, lines):
         counts = Counter(ids)
         if max(counts.values(), default=0) == 1:
@@ -131,27 +135,31 @@ def _item_ids(names: list[str], categories: list[str], lines: list[int]) -> list
     return ids
 
 
-def _read_text(path: Path, names: list[str], good: NDArray[np.bool_], leave_out: Any) -> NDArray[np.float32]:
-    """(n, T) float32, a row for each listed item; items without a usable vector are left out."""
+def _read_text(path: Path, names: list[str], good: NDArray[np.bool_], leave_out: LeaveOut) -> NDArray[np.float32]:
+    """(N, T) float32, a row for each of the N items that stay good; those without a usable vector are left out."""
     vectors = read_vectors_pickle(path)
     lengths = Counter(len(vectors[name]) for name in names if name in vectors)
     if not lengths:
         remedy = "Is it another data set's file? Remove it to go on without text"
         raise DataError(f"{path} names none of the items", [Problem(str(path), "other names", "the photos'", remedy)])
     length = lengths.most_common(1)[0][0]
-    text = np.zeros((len(names), length), dtype=np.float32)
     remedy = f"Mend {path}, remove it to go on without text, or leave such items out with --skip-bad"
-    for row, name in enumerate(names):
-        vector = vectors.get(name)
-        if not name:
-            continue
+    last_use = {name: row for row, name in enumerate(names)}
+    text = np.empty((int(good.sum()), length), dtype=np.float32)
+    num_kept = 0
+    for row in np.flatnonzero(good).tolist():
+        name = names[row]
+        # Gigabytes of vectors: each is let go as soon as it is copied.
+        vector = vectors.pop(name, None) if last_use[name] == row else vectors.get(name)
         if vector is None:
             leave_out(row, f"{name!r}, which has no vector in {path.name}", "a vector for every item", remedy)
         elif len(vector) != length:
             leave_out(row, f"{name!r} with a vector of {len(vector)} numbers", f"{length}, as most have", remedy)
         else:
-            text[row] = vector
-    finite = np.isfinite(text).all(axis=1)
-    for row in np.flatnonzero(~finite):
-        leave_out(int(row), f"{names[row]!r}, whose vector is not finite", "finite numbers", remedy)
-    return text
+            with np.errstate(over="ignore"):  # what is beyond float32 becomes infinite, and is told
+                text[num_kept] = vector
+            if np.isfinite(text[num_kept]).all():
+                num_kept += 1
+            else:
+                leave_out(row, f"{name!r}, whose vector is not finite", "finite numbers", remedy)
+    return text[:num_kept]

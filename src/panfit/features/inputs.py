@@ -71,11 +71,8 @@ class ItemInputs:
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """Of one item's input: (3, H, W) of a photo, (C, H, W) of a map."""
-        source = self.source
-        if isinstance(source, KeptMaps):
-            source = source.maps
-        shape = source.manifest.shape if isinstance(source, FeatureStore) else source.shape
-        channels, height, width = shape[1:]
+        arrays = self.source.maps if isinstance(self.source, FeatureStore | KeptMaps) else self.source
+        _, channels, height, width = arrays.shape
         return channels, height, width
 
     def batch(self, rows: IntArray, *, generator: torch.Generator | None = None) -> Tensor:

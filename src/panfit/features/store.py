@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from panfit.config import Settings
+from panfit.config import Positive, Settings
 from panfit.errors import FeatureStoreError
 from panfit.outfits import Dataset, IntArray
 
@@ -41,10 +41,10 @@ class Manifest(Settings):
     """SHA-256 of the item ids in order."""
     sources: str = ""
     """A fingerprint of the photo files."""
-    shape: tuple[int, ...]
+    shape: tuple[Positive, ...]
     """(N, C, H, W)."""
     dtype: Literal["float16", "uint8"]
-    block_items: int
+    block_items: Positive
     """Items a block; each block has its checksum."""
     created_at: str = ""
     checksums: tuple[int, ...] = ()
