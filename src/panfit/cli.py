@@ -1,52 +1,20 @@
 """COMMANDS: a handler parses, calls the library, prints. The verbs are the pipeline's, in its order.
 
-Results go to stdout (as JSON with --json), progress to stderr. Exit status: 0 done; 2 the user's mistake, told in one
-message without a traceback; 130 interrupted. Heavy imports happen inside the handlers, so that --help is quick.
+Results go to stdout (as JSON with --json), progress to stderr. Heavy imports happen inside the handlers, so that --help
+is quick. What a command's errors and exit statuses mean: panfit.exits.
 """
 
-import errno
 import json
 import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
-from typer.core import TyperGroup
 
-from panfit.errors import PanfitError, Problem
-
-COMMANDS = ("demo", "import", "check", "features", "train", "evaluate", "recommend", "score")
-"""The order of the pipeline, in which --help lists them."""
-
-EXIT_MISTAKE, EXIT_INTERRUPTED = 2, 130
-
-MISTAKES = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST)
-FULL = (errno.ENOSPC, errno.EDQUOT)
-"""What the operating system refuses and a user can mend; any other OSError is ours, and shows its traceback."""
-
-
-class Pipeline(TyperGroup):
-    """The top command: lists its commands in the pipeline's order, turns errors into messages and exit statuses."""
-
-    def list_commands(self, ctx: Any) -> list[str]:
-        return sorted(self.commands, key=COMMANDS.index)
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except PanfitError as error:
-            raise _exit(str(error)) from None
-        except OSError as error:
-            if error.errno not in (*MISTAKES, *FULL):
-                raise
-            place = "" if error.filename is None else f"{error.filename}: "
-            remedy = ". Make room, then run the command again" if error.errno in FULL else ""
-            raise _exit(f"{place}{error.strerror}{remedy}") from None
-        except KeyboardInterrupt:
-            _stderr().print("interrupted", style="yellow")
-            raise typer.Exit(EXIT_INTERRUPTED) from None
-
+from panfit.exits import EXIT_MISTAKE, Pipeline
 
 app = typer.Typer(cls=Pipeline, no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 importers = typer.Typer(no_args_is_help=True, help="Read a source's files into a dataset folder.")
@@ -110,7 +78,7 @@ def import_table(
         source, name=name, seed=seed, image_root=images, skip_bad=skip_bad, item_disjoint=item_disjoint
     )
     folder = write_dataset(report.dataset, out, source=str(source), copy_images=copy_images)
-    _print_import(folder, report.dataset, report.skipped)
+    _print_import(folder, report)
 
 
 @importers.command("polyvore-u")
@@ -129,7 +97,7 @@ def import_polyvore_u(
 
     report = import_polyvore_u(source, subset=subset, images=images, seed=seed, skip_bad=skip_bad)
     folder = write_dataset(report.dataset, out, source=str(source), copy_images=copy_images)
-    _print_import(folder, report.dataset, report.skipped)
+    _print_import(folder, report)
 
 
 @app.command()
@@ -149,6 +117,30 @@ def check(dataset: Annotated[Path, typer.Argument(metavar="DATASET")], as_json: 
         print(f"{len(report.problems)} problem(s)" if report.problems else "no problems")
     if report.problems:
         raise typer.Exit(EXIT_MISTAKE)
+
+
+@app.command()
+def features(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET")],
+    backbone: Annotated[Literal["small", "alexnet", "resnet50", "hf"], typer.Option(help="The trunk.")],
+    weights: Annotated[Path | None, typer.Option(help="A file of pre-trained weights.")] = None,
+    hf_model: Annotated[str | None, typer.Option(help="For hf: a local folder or a hub name.")] = None,
+    name: Annotated[str | None, typer.Option(help="The store's name; the trunk's if not given.")] = None,
+    size: Annotated[int, typer.Option(help="Side of the trunk's input, pixels.")] = 224,
+    seed: Annotated[int, typer.Option(min=0, help="Of random weights, where none are given.")] = 0,
+) -> None:
+    """Store a frozen trunk's feature maps of every photo."""
+    from panfit.config import Config
+    from panfit.data.folder import read_dataset
+
+    trunk = {"name": backbone, "hf_model": hf_model, "weights": None if weights is None else str(weights)}
+    config = Config.parse({"seed": seed, "images": {"size": size}, "backbone": trunk}, "panfit features")
+    data = read_dataset(dataset)
+    from panfit.features.extract import extract_features
+
+    with _progress("photos") as progress:
+        store = extract_features(data, config, name=name or backbone, progress=progress)
+    print(f"{store.folder}: {' x '.join(map(str, store.manifest.shape))}")
 
 
 @app.command()
@@ -254,10 +246,18 @@ def _stderr() -> Console:
     return Console(stderr=True)
 
 
-def _exit(message: str) -> typer.Exit:
-    """Say what is wrong on stderr, word for word (no markup, no wrapping); returns the exit to raise."""
-    typer.echo(f"error: {message}", err=True)
-    return typer.Exit(EXIT_MISTAKE)
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, as a (done, total) callback."""
+    from rich.progress import Progress
+
+    with Progress(console=_stderr()) as bars:
+        task = bars.add_task(what, total=None)
+
+        def update(done: int, total: int) -> None:
+            bars.update(task, completed=done, total=total)
+
+        yield update
 
 
 def _write_aside(path: Path, text: str) -> None:
@@ -269,14 +269,17 @@ def _write_aside(path: Path, text: str) -> None:
         aside.unlink(missing_ok=True)
 
 
-def _print_import(folder: Path, dataset: Any, skipped: tuple[Problem, ...]) -> None:
+def _print_import(folder: Path, report: Any) -> None:
     from panfit.data.folder import counts
     from panfit.present import summary_table
 
-    for problem in skipped:
-        typer.echo(f"left out: {problem}", err=True)
-    Console().print(summary_table({"name": dataset.name, **counts(dataset)}))
-    print(f"{folder}" + (f"; {len(skipped)} bad thing(s) left out, listed above" if skipped else ""))
+    for kind, problems in (("left out", report.skipped), ("note", report.notes)):
+        for problem in problems:
+            typer.echo(f"{kind}: {problem}", err=True)
+    if report.dropped_outfits:
+        typer.echo(f"{report.dropped_outfits} like(s) lie across the splits and were dropped", err=True)
+    Console().print(summary_table({"name": report.dataset.name, **counts(report.dataset)}))
+    print(f"{folder}" + (f"; {len(report.skipped)} bad thing(s) left out, listed above" if report.skipped else ""))
 
 
 def _print_outfits(dataset: Any, user: str, outfits: Any, scores: Any, *, as_json: bool) -> None:
