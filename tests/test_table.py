@@ -440,6 +440,17 @@ def test_bad_photos(shop: Path, how: str, name: str) -> None:
     assert len(report.dataset.catalogue) == 17
 
 
+@pytest.mark.parametrize("name", ["top-0.png", "top-2.jpg"])
+def test_photos_whose_end_is_missing(shop: Path, name: str) -> None:
+    """The header says all is well; only the end mark is not there."""
+    noise = np.random.default_rng(0).integers(0, 256, (70, 60, 3), dtype=np.uint8)
+    Image.fromarray(noise).save(shop / "images" / name)
+    assert len(import_table(shop).dataset.catalogue) == 18
+    data = (shop / "images" / name).read_bytes()
+    (shop / "images" / name).write_bytes(data[: len(data) * 9 // 10])
+    assert "truncated" in the_problem(shop).found
+
+
 @pytest.mark.parametrize(
     ("mode", "ending"),
     [("L", "jpg"), ("CMYK", "jpg"), ("I;16", "png"), ("P", "png"), ("LA", "png"), ("L", "webp"), ("P", "gif")],
