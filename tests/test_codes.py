@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from panfit import codes
-from panfit.codes import OutfitScorer
+from panfit.codes import CodeCache, OutfitScorer
 from panfit.config import Config
 from panfit.features.inputs import ItemInputs
 from panfit.model.pan import OutfitBatch, Pan, PanShape
@@ -137,6 +137,15 @@ def test_trunk_once_an_item_and_attention_once_a_pair(monkeypatch: pytest.Monkey
     assert sum(seen_items) == len(worn)  # the maps are kept
 
 
+def test_items_seen_later_join_those_kept() -> None:
+    model, inputs = make()
+    outfits = draw_outfits()
+    expected = OutfitScorer(model, inputs).both(outfits)[0]
+    scorer = OutfitScorer(model, inputs)
+    pieces = [scorer.both(outfits.take(np.arange(first, first + 4)))[0] for first in range(0, len(outfits), 4)]
+    np.testing.assert_allclose(np.concatenate(pieces), expected, atol=2e-5)
+
+
 def test_chunks_hold_whole_users_and_every_outfit_once() -> None:
     model, inputs = make()
     outfits = draw_outfits()
@@ -182,6 +191,23 @@ def test_item_and_user_codes_keep_their_order() -> None:
     torch.testing.assert_close(
         scorer.user_codes(users, binary=False), torch.tanh(model.user_embeddings(torch.tensor(users)))
     )
+
+
+def test_cache_holds_packed_codes_in_bounds() -> None:
+    model, inputs = make()
+    scorer = OutfitScorer(model, inputs)
+    cache = CodeCache(scorer, max_bytes=2 * 3 * 2 * 24 // 8)  # two users' binary codes of three items
+    first, more = np.array([3, 9, 20]), np.array([0, 3, 12, 21])
+    for binary in (True, False):
+        for items in (first, more, first):  # held, joined, held again
+            expected = scorer.item_codes(np.full(len(items), 4), items, binary=binary)
+            torch.testing.assert_close(cache.codes(4, items, binary=binary), expected)
+    for user in (0, 1, 2):
+        cache.codes(user, first, binary=True)
+    cache.codes(1, first, binary=True)
+    cache.codes(3, first, binary=True)
+    assert list(cache._held) == [(1, True), (3, True)]
+    assert cache._num_bytes == cache._max_bytes
 
 
 def test_float16_maps_are_close(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,6 +112,18 @@ def test_a_user_with_questions_but_no_negatives_counts_for_fitb_alone(dataset: D
     assert part.weights("relaxed_fitb").sum() == 5
 
 
+def test_a_user_with_questions_alone_has_no_ranking(dataset: Dataset) -> None:
+    likes, others = dataset.likes["test"], dataset.negatives["test", "random"]
+    fewer = dataclasses.replace(
+        dataset,
+        likes={**dataset.likes, "test": likes.take(likes.users != 0)},
+        negatives={("test", "random"): others.take(others.users != 0)},
+    )
+    whole, part = evaluate(CoarseScorer(), dataset), evaluate(CoarseScorer(), fewer)
+    assert part.fitb == whole.fitb
+    np.testing.assert_array_equal(part.values["auc"], [np.nan, *whole.values["auc"][1:]])
+
+
 def test_json_is_the_promised_object_and_comes_back(dataset: Dataset) -> None:
     others = dataset.negatives["test", "random"]
     dataset = dataclasses.replace(dataset, negatives={("test", "random"): others.take(others.users != 1)})
