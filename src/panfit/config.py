@@ -70,9 +70,9 @@ class BackboneConfig(Settings):
     palette: Annotated[int, Field(ge=0, le=256)] = 0
     """Color prototypes whose soft assignment maps join the small trunk's map; 0: none."""
     statistics: bool = False
-    """Nine plain statistics (color, lightness, saturation, edges) of each place join the small trunk's map."""
+    """22 plain statistics (color, lightness, saturation, edges) of each place join the small trunk's map."""
     attributes: Annotated[int, Field(ge=0, le=4096)] = 0
-    """The small trunk's last stage is reduced to so many channels, which `pretrain` fills with meaning; 0: not."""
+    """The small trunk's map is reduced to so many channels, which `pretrain` fills with meaning; 0: not."""
 
     @model_validator(mode="after")
     def _consistent(self) -> "BackboneConfig":
@@ -195,8 +195,8 @@ class PretrainConfig(Settings):
     batch_size: Positive = 128
     learning_rate: Rate = 2e-3
     weight_decay: Weight = 1e-4
-    color_bins: Annotated[int, Field(ge=2, le=16)] = 4
-    """Bins a channel of the color histogram that the trunk learns to predict."""
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    """Arithmetic of the trunk in this stage; bf16 is several times faster on CPUs that have it."""
 
 
 class TrainConfig(Settings):

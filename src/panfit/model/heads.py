@@ -49,22 +49,27 @@ class FlattenHead(Head):
         return attended.flatten(1)  # (P, C*H*W)
 
 
+MIDDLE_DEPTH = 4.0
+"""The first initial mask weighs a place outside the photo's middle half exp(-4) as much as one inside."""
+
+
 class MaskHead(Head):
     """Means over places under learned masks, several for each channel; E = masks * C. Not in the paper.
 
     Between pooling, which forgets where, and flattening, which has a weight for every channel and place. The masks
-    start as bells around the middle, where a photo shows its garment, from narrow to almost even.
+    start on the middle half of the photo, where a garment fills it, and, growing fainter, on all of it.
     """
 
     def __init__(self, map_shape: tuple[int, int, int], num_masks: int) -> None:
         super().__init__()
         channels, height, width = map_shape
         self.dim = num_masks * channels
-        rows = torch.linspace(-1, 1, height)[:, None].square()  # (H, 1)
-        columns = torch.linspace(-1, 1, width)[None, :].square()  # (1, W)
-        sharpness = torch.logspace(0.8, -0.8, num_masks)  # (M,) 6.3 down to 0.16
-        bells = -sharpness[:, None] * (rows + columns).flatten()  # (M, H*W)
-        self.mask_logits = nn.Parameter(bells[:, None, :].repeat(1, channels, 1))  # (M, C, H*W)
+        rows = torch.arange(height)[:, None] - (height - 1) / 2  # (H, 1)
+        columns = torch.arange(width)[None, :] - (width - 1) / 2  # (1, W)
+        outside = (rows.abs() > height / 4) | (columns.abs() > width / 4)  # (H, W)
+        depth = torch.linspace(MIDDLE_DEPTH, 0, num_masks + 1)[:-1]  # (M,)
+        logits = -depth[:, None] * outside.float().flatten()  # (M, H*W)
+        self.mask_logits = nn.Parameter(logits[:, None, :].repeat(1, channels, 1))  # (M, C, H*W)
 
     def forward(self, attended: Tensor) -> Tensor:
         masks = self.mask_logits.softmax(2)  # (M, C, H*W)

@@ -18,7 +18,7 @@ SPREAD_DRAWS = 8  # candidates for each new palette color, of which the one fart
 class SmallTrunk(nn.Module):
     """Four 3x3 convolutions, each with batch normalization and ReLU; the first strides, two are followed by pooling.
 
-    (N, 3, H, W) -> (N, C, H / 8, W / 8), C = attributes (without them 4w) + palette + the number of statistics. Batch
+    (N, 3, H, W) -> (N, C, H / 8, W / 8), C = 4w + palette + 22 statistics, or what `attributes` reduces them to. Batch
     rather than group normalization: it trains better here, and in evaluation its running statistics make an item's map
     independent of its company, so that maps can be kept.
     """
@@ -34,14 +34,17 @@ class SmallTrunk(nn.Module):
             nn.MaxPool2d(2),  # H/8
             _stage(4 * width, 4 * width),
         )
-        self.attributes = nn.Conv2d(4 * width, config.attributes, 1) if config.attributes else nn.Identity()
-        besides = [Palette(config.palette)] if config.palette else []
+        besides: list[nn.Module] = [Palette(config.palette)] if config.palette else []
         self.besides = nn.ModuleList([*besides, *([Statistics()] if config.statistics else [])])
+        channels = 4 * width + config.palette + (Statistics.NUM if config.statistics else 0)
+        self.attributes = nn.Conv2d(channels, config.attributes, 1) if config.attributes else nn.Identity()
 
     def forward(self, photos: Tensor) -> Tensor:
         """Normalized photos (N, 3, H, W) -> map (N, C, H / 8, W / 8)."""
-        learned: Tensor = self.attributes(self.stages(photos))  # (N, A or 4w, H/8, W/8)
-        return torch.cat([learned, *(beside(photos, learned.shape[2:]) for beside in self.besides)], dim=1)
+        learned: Tensor = self.stages(photos)  # (N, 4w, H/8, W/8)
+        beside = [each(photos, learned.shape[2:]).to(learned.dtype) for each in self.besides]
+        feature_map: Tensor = self.attributes(torch.cat([learned, *beside], dim=1))  # (N, C, H/8, W/8)
+        return feature_map
 
 
 def _stage(channels_in: int, channels_out: int, *, stride: int = 1) -> nn.Sequential:
@@ -53,22 +56,19 @@ def _stage(channels_in: int, channels_out: int, *, stride: int = 1) -> nn.Sequen
 
 
 class Statistics(nn.Module):
-    """What can be said of each place without learning: color, lightness and its spread, saturation, chroma, texture.
+    """What can be said of a place without learning: color, lightness, saturation, edges; hues, lightnesses by bin.
 
-    Tastes are often about just these; a trunk of its own needs thousands of photos to get them as exactly.
+    Tastes are often about just these; a trunk of its own needs thousands of photos to get them as exactly. Batch
+    normalization (without scale or shift) brings them to one scale.
     """
 
+    HUES, LIGHTNESSES = 8, 6
     NAMES = (
-        "red",
-        "green",
-        "blue",
-        "lightness",
-        "lightness squared",
-        "saturation",
-        "chroma",
-        "edges across",
-        "edges down",
+        *("red", "green", "blue", "lightness squared", "saturation", "chroma", "edges across", "edges down"),
+        *(f"hue {k}/8" for k in range(HUES)),
+        *(f"lightness {k}/5" for k in range(LIGHTNESSES)),
     )
+    NUM = len(NAMES)
     mean: Tensor
     std: Tensor
 
@@ -76,18 +76,38 @@ class Statistics(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(IMAGENET_STD).view(1, 3, 1, 1), persistent=False)
+        self.norm = nn.BatchNorm2d(self.NUM, affine=False)
 
     def forward(self, photos: Tensor, grid: tuple[int, ...]) -> Tensor:
-        """Normalized photos (N, 3, H, W) -> means over each place, all within about -1..1: (N, 9, *grid)."""
-        pixels = photos * self.std + self.mean  # (N, 3, H, W) RGB in 0..1
-        lightness = pixels.mean(1, keepdim=True)  # (N, 1, H, W)
-        highest, lowest = pixels.amax(1, keepdim=True), pixels.amin(1, keepdim=True)  # (N, 1, H, W)
+        """Normalized photos (N, 3, H, W) -> normalized means over each place (N, 22, *grid)."""
+        measured: Tensor = self.norm(self.measure(photos, grid))  # (N, 22, *grid)
+        return measured
+
+    def measure(self, photos: Tensor, grid: tuple[int, ...]) -> Tensor:
+        """Normalized photos (N, 3, H, W) -> plain means over each place (N, 22, *grid)."""
+        pixels = photos.float() * self.std + self.mean  # (N, 3, H, W) RGB in 0..1
+        red, green, blue = pixels.unbind(1)  # (N, H, W) each
+        highest, lowest = pixels.amax(1), pixels.amin(1)  # (N, H, W)
         chroma = highest - lowest
-        across = F.pad((lightness[..., 1:] - lightness[..., :-1]).abs(), (0, 1, 0, 0))  # (N, 1, H, W)
-        down = F.pad((lightness[..., 1:, :] - lightness[..., :-1, :]).abs(), (0, 0, 0, 1))  # (N, 1, H, W)
-        channels = [pixels, lightness, lightness.square(), chroma / (highest + 1e-3), chroma, 4 * across, 4 * down]
-        stacked = 2 * torch.cat(channels, dim=1) - 1  # (N, 9, H, W)
-        return F.adaptive_avg_pool2d(stacked, (int(grid[0]), int(grid[1])))  # (N, 9, *grid)
+        lightness = 0.299 * red + 0.587 * green + 0.114 * blue  # Rec. 601 luma
+        across = F.pad((lightness[:, :, 1:] - lightness[:, :, :-1]).abs(), (0, 1))  # (N, H, W)
+        down = F.pad((lightness[:, 1:] - lightness[:, :-1]).abs(), (0, 0, 0, 1))  # (N, H, W)
+        hue = _hue(pixels, highest, chroma) * self.HUES  # (N, H, W) in bins, around the circle
+        half = self.HUES / 2
+        hues = [(1 - ((hue - k + half) % self.HUES - half).abs()).clamp(min=0) * chroma for k in range(self.HUES)]
+        steps = self.LIGHTNESSES - 1
+        lightnesses = [(1 - (lightness * steps - k).abs()).clamp(min=0) for k in range(self.LIGHTNESSES)]
+        plain = [red, green, blue, lightness.square(), chroma / (highest + 1e-3), chroma, across, down]
+        stacked = torch.stack([*plain, *hues, *lightnesses], dim=1)  # (N, 22, H, W)
+        return F.adaptive_avg_pool2d(stacked, (int(grid[0]), int(grid[1])))  # (N, 22, *grid)
+
+
+def _hue(pixels: Tensor, highest: Tensor, chroma: Tensor) -> Tensor:
+    """Hue of HSV, 0..1 around the circle. RGB (N, 3, H, W), its maximum and range (N, H, W) -> (N, H, W)."""
+    red, green, blue = pixels.unbind(1)  # (N, H, W) each
+    spread = chroma + 1e-6
+    from_green = torch.where(highest == green, (blue - red) / spread + 2, (red - green) / spread + 4)
+    return torch.where(highest == red, ((green - blue) / spread) % 6, from_green) / 6  # (N, H, W)
 
 
 class Palette(nn.Module):

@@ -138,9 +138,9 @@ class _Run:
         self.reporter, self.stop, self.on_step = reporter, stop, on_step
         self.fingerprint = fingerprint(config, dataset)
         # Fabric's module wrapper copies what a forward pass returns, field by field; PanOutput is frozen. One device
-        # needs no wrapper: fabric.autocast does its arithmetic.
+        # needs no wrappers: fabric.autocast and fabric.backward do the arithmetic.
         self.model = model
-        self.optimizer = fabric.setup_optimizers(build_optimizer(model.parameter_groups(), config.optimizer))
+        self.optimizer = build_optimizer(model.parameter_groups(), config.optimizer)
         self.average: dict[str, Tensor] | None = None
         if config.train.ema:
             self.average = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}

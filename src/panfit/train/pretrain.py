@@ -14,12 +14,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from panfit.config import Config
 from panfit.errors import ConfigError
 from panfit.features.inputs import ItemInputs
 from panfit.model.pan import Pan
+from panfit.model.small import Statistics
 from panfit.outfits import Catalogue, Dataset
 from panfit.train.chance import PRETRAIN, PRETRAIN_ORDER, chance_seed
 from panfit.train.progress import Reporter, StopRequest
@@ -28,9 +30,10 @@ from panfit.train.state import Progress, load_state, save_state
 
 MIN_WORD_COUNT = 10
 """A title word that fewer items carry says too little to learn from."""
-BLACK, WHITE = -2.2, 2.7
-"""The range of a normalized photo's channels, a little beyond: where the color histogram's first and last bin lie."""
+MEASURED_AT_ONCE = 512
 PRETRAIN_STATE_FILE = "pretrain.safetensors"
+TRUNK_FILE = "trunk.safetensors"
+"""The trained trunk and its head, for other runs to start from: backbone.weights = "RUN/trunk.safetensors"."""
 RISING_SHARE = 0.2
 """Share of the steps over which the learning rate rises, before it falls along a cosine."""
 
@@ -51,41 +54,29 @@ def word_targets(catalogue: Catalogue) -> tuple[NDArray[np.float32], tuple[str, 
     return np.array([[name in words for name in names] for words in described], dtype=np.float32), names
 
 
-def color_targets(photos: Tensor, bins: int) -> Tensor:
-    """Square roots of the color histogram over a photo's middle.
+class ColorTargets:
+    """What a photo's middle half measures of its colors and edges, standardized over the catalogue."""
 
-    Args:
-        photos: (N, 3, H, W) normalized photos, as the trunk sees them.
-        bins: b, soft bins a channel, from black to white.
+    def __init__(self, inputs: ItemInputs) -> None:
+        self._statistics = Statistics().eval()
+        measured = torch.cat(
+            [
+                self._measure(inputs.batch(np.arange(start, min(start + MEASURED_AT_ONCE, len(inputs)))))
+                for start in range(0, len(inputs), MEASURED_AT_ONCE)
+            ]
+        )  # (N, K)
+        self._mean, self._std = measured.mean(0), measured.std(0).clamp(min=1e-3)
 
-    Returns:
-        (N, 3 b) in [0, 1].
-    """
-    height, width = photos.shape[2:]
-    middle = photos[:, :, height // 5 : height - height // 5, width // 5 : width - width // 5].flatten(2)  # (N, 3, P)
-    place = (middle - BLACK) / (WHITE - BLACK) * (bins - 1)  # (N, 3, P) in bins
-    centers = torch.arange(bins, dtype=photos.dtype, device=photos.device)  # (b,)
-    shares = (1 - (place[:, :, None, :] - centers[:, None]).abs()).clamp(min=0).mean(dim=3)  # (N, 3, b)
-    return shares.flatten(1).sqrt()
+    def __call__(self, photos: Tensor) -> Tensor:
+        """Normalized photos (n, 3, H, W) as the trunk sees them -> (n, K), within -4..4."""
+        measured = self._measure(photos.cpu())  # (n, K)
+        return ((measured - self._mean) / self._std).clamp(-4, 4).to(photos.device)
 
-
-class CatalogueProbe(nn.Module):
-    """Reads words and colors off a map: each channel averaged under a learned mask of its own, then a linear layer."""
-
-    def __init__(self, map_shape: tuple[int, int, int], *, num_words: int, num_colors: int) -> None:
-        super().__init__()
-        channels, height, width = map_shape
-        rows = torch.linspace(-1, 1, height)[:, None] ** 2  # (H, 1)
-        columns = torch.linspace(-1, 1, width)[None, :] ** 2  # (1, W)
-        middle = -2.0 * (rows + columns).flatten()  # (H * W,) garments lie in the middle of their photos
-        self.mask_logits = nn.Parameter(middle.repeat(channels, 1))  # (C, H * W)
-        self.words = nn.Linear(channels, num_words)
-        self.colors = nn.Linear(channels, num_colors)
-
-    def forward(self, feature_map: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, C, H, W) -> word logits (N, W) and color histogram roots (N, K)."""
-        pooled = (feature_map.flatten(2) * self.mask_logits.softmax(dim=1)).sum(dim=2)  # (N, C)
-        return self.words(pooled), self.colors(pooled)
+    @torch.no_grad()
+    def _measure(self, photos: Tensor) -> Tensor:
+        height, width = photos.shape[2:]
+        middle = photos[:, :, height // 4 : height - height // 4, width // 4 : width - width // 4]  # (n, 3, H/2, W/2)
+        return self._statistics.measure(middle, (1, 1)).flatten(1)  # (n, K)
 
 
 def pretrain_trunk(
@@ -108,14 +99,14 @@ def pretrain_trunk(
         raise ConfigError('pretrain.epochs needs backbone.source = "images": stored maps have no trunk to train')
     settings = config.pretrain
     words, _ = word_targets(dataset.catalogue)  # (N, W)
-    trunk = model.backbone.trunk
+    color_targets = ColorTargets(inputs)
+    trunk, head = model.backbone.trunk, model.backbone.head
     device = next(model.parameters()).device
     targets = torch.from_numpy(words).to(device)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(chance_seed(config.seed, PRETRAIN))
-        probe = CatalogueProbe(model.backbone.map_shape, num_words=words.shape[1], num_colors=3 * settings.color_bins)
-        probe.to(device)
-    learner = nn.ModuleDict({"trunk": trunk, "probe": probe})
+        probe = nn.Linear(model.backbone.head_dim, words.shape[1] + Statistics.NUM).to(device)
+    learner = nn.ModuleDict({"trunk": trunk, "head": head, "probe": probe})
     was_trainable = [parameter.requires_grad for parameter in trunk.parameters()]
     trunk.requires_grad_(True)
     optimizer = torch.optim.AdamW(learner.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
@@ -135,11 +126,11 @@ def pretrain_trunk(
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * _rate_factor(done, total)
             photos = inputs.batch(rows, generator=generator).to(device)  # (n, 3, h, w)
-            word_logits, color_roots = probe(trunk(photos))  # (n, W), (n, K)
+            with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16-mixed"):
+                feature_map = trunk(photos.contiguous(memory_format=torch.channels_last))  # (n, C, H, W)
+            word_logits, colors = probe(head(feature_map.float())).split([words.shape[1], Statistics.NUM], dim=1)
             word_loss = F.binary_cross_entropy_with_logits(word_logits, targets[rows], reduction="sum") / len(rows)
-            color_loss = F.mse_loss(color_roots, color_targets(photos, settings.color_bins), reduction="sum") / len(
-                rows
-            )
+            color_loss = F.mse_loss(colors, color_targets(photos), reduction="sum") / len(rows)
             optimizer.zero_grad()
             (word_loss + color_loss).backward()
             optimizer.step()
@@ -147,6 +138,8 @@ def pretrain_trunk(
             stop.check()
         progress.epoch += 1
         save_state(state_file, progress, model=learner, optimizer=optimizer, fingerprint=belongs)
+    tensors = {**trunk.state_dict(), **head.state_dict()}
+    save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, out / TRUNK_FILE)
     for parameter, trainable in zip(trunk.parameters(), was_trainable, strict=True):
         parameter.requires_grad_(trainable)
     model.train(model.training)  # a frozen trunk goes back to evaluation mode

@@ -1,0 +1,190 @@
+"""Run again what results/*.json came from: the closet's headline, the binary-code study, and the world without signal.
+
+    make experiments                                            everything that has no result file yet
+    .venv/bin/python benchmarks/experiments.py closet --seeds 3        one study
+    .venv/bin/python benchmarks/experiments.py codes-closet --only "tanh" ...
+
+Each run trains in its own folder under --work and resumes there; each evaluation leaves one result file under --results
+and is skipped when that file is there. `make results` turns the files into tables.
+"""
+
+import os
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: its OpenMP would spin at barriers
+
+import argparse
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from panfit.codes import OutfitScorer
+from panfit.config import Config
+from panfit.data.folder import read_dataset, write_dataset
+from panfit.data.table import import_table
+from panfit.data.wardrobe import draw_wardrobe
+from panfit.data.wardrobe_truth import read_truth
+from panfit.data.wardrobe_world import WardrobeConfig
+from panfit.evaluate import PlainScorer, evaluate
+from panfit.features.inputs import build_inputs
+from panfit.model.checkpoint import from_pretrained
+from panfit.outfits import KINDS, Dataset
+from panfit.results import write_result
+from panfit.train.loop import fit
+from panfit.train.pretrain import TRUNK_FILE
+from panfit.train.run_folder import CONFIG_FILE
+from panfit.train.state import STATE_FILE
+
+ROOT = Path(__file__).resolve().parent.parent
+log = logging.getLogger("panfit")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One row of a study.
+
+    Attributes:
+        name: the row's name in files and tables.
+        config: a config file under configs/.
+        changes: ``section.key=value`` settings laid over it.
+        model: what the result file calls the model.
+    """
+
+    name: str
+    config: str
+    changes: tuple[str, ...] = ()
+    model: str = "pan"
+
+
+SOFT, HARD_AT_END, HARD = (f"train.straight_through_from={share}" for share in (1.0, 0.67, 0.0))
+PLAIN, BALANCED = (f"model.code_norm={norm}" for norm in ("none", "batch"))
+BITS_128, BITS_256, BITS_512 = (f"model.code_bits={bits}" for bits in (128, 256, 512))
+CODES = {  # how much do binary codes lose, and which recipe loses least?
+    "codes.soft": (SOFT, PLAIN, BITS_128),
+    "codes.soft.sqrt_beta": (SOFT, PLAIN, BITS_128, "train.beta=sqrt"),
+    "codes.soft.late_beta": (SOFT, PLAIN, BITS_128, "train.beta=late"),
+    "codes.soft.penalty": (SOFT, PLAIN, BITS_128, "loss.lambda_quantization=0.1"),
+    "codes.soft.balanced": (SOFT, BALANCED, BITS_128),
+    "codes.soft.balanced.512": (SOFT, BALANCED, BITS_512),
+    "codes.hard_at_end.balanced": (HARD_AT_END, BALANCED, BITS_128),
+    "codes.hard": (HARD, PLAIN, BITS_128),
+    "codes.hard.balanced": (HARD, BALANCED, BITS_128),
+    "codes.hard.balanced.256": (HARD, BALANCED, BITS_256),
+    "codes.hard.balanced.512": (HARD, BALANCED, BITS_512),
+}
+
+
+def run(recipe: Recipe, dataset: Dataset, *, seed: int, work: Path, results: Path, trunk: Path | None = None) -> None:
+    """Train (or resume, or skip) one recipe with one seed, and evaluate it on test, random and hard."""
+    wanted = [results / dataset.name / f"{recipe.model}-{recipe.name}-seed{seed}-{kind}.json" for kind in KINDS]
+    if all(path.exists() for path in wanted):
+        return
+    changes = [*recipe.changes, f"seed={seed}"]
+    if trunk is not None:
+        changes += ["pretrain.epochs=0", f"backbone.weights={trunk}"]
+    config = Config.read(ROOT / "configs" / recipe.config, changes)
+    folder = work / dataset.name / f"{recipe.name}-seed{seed}"
+    log.warning("%s", folder)
+    resume = (folder / STATE_FILE).exists() or (folder / CONFIG_FILE).exists()
+    report = fit(config, dataset, folder, resume=resume, progress=False)
+    model, info = from_pretrained(folder / "best")
+    scorer = OutfitScorer(model, build_inputs(dataset, config), beta=float(info.extra["beta"]))
+    for kind in KINDS:
+        result = evaluate(scorer, dataset, split="test", negatives=kind)
+        path = write_result(
+            results, result, model=recipe.model, recipe=recipe.name, seed=seed, config=config, seconds=report.seconds
+        )
+        log.warning("%s: FITB %.4f AUC %.4f NDCG %.4f", path.name, result.fitb, result.auc, result.ndcg)
+
+
+def pretrained(dataset: Dataset, config_name: str, *, work: Path) -> Path:
+    """One pre-trained trunk that all rows of a code study share, so that they differ in their codes alone."""
+    config = Config.read(ROOT / "configs" / config_name, ["train.epochs=1", "seed=0"])
+    folder = work / dataset.name / "trunk"
+    if not (folder / TRUNK_FILE).exists():
+        fit(config, dataset, folder, resume=(folder / CONFIG_FILE).exists(), progress=False)
+    return folder / TRUNK_FILE
+
+
+def closet(source: Path, work: Path) -> Dataset:
+    """The closet, imported once."""
+    folder = work / "data" / "closet"
+    if not folder.exists():
+        write_dataset(import_table(source).dataset, folder, source=f"table {source.name}")
+    return read_dataset(folder)
+
+
+def wardrobe(work: Path, *, signal: float = 1.0) -> Dataset:
+    """The demo's wardrobe world, drawn once; with signal 0 a world in which there is nothing to learn."""
+    name = "wardrobe" if signal else "wardrobe-signal0"
+    folder = work / "data" / name
+    if not folder.exists():
+        settings = WardrobeConfig.demo()
+        draw_wardrobe(settings.model_copy(update={"signal": signal, "name": name}), folder)
+    return read_dataset(folder)
+
+
+def ceiling(dataset: Dataset, results: Path) -> None:
+    """What the true utilities reach in a wardrobe world."""
+    assert dataset.folder is not None
+    truth = read_truth(dataset.folder)
+    for kind in KINDS:
+        result = evaluate(PlainScorer(truth.utility), dataset, split="test", negatives=kind)
+        write_result(results, result, model="ceiling", recipe="truth", seed=0, config=None, seconds=0.0)
+
+
+def studies(names: list[str], source: Path, work: Path, results: Path, seeds: int) -> Iterator[str]:
+    """The studies asked for, one after the other; yields each one's name when it is done."""
+    for name in names:
+        if name == "closet":
+            dataset = closet(source, work)
+            for seed in range(seeds):
+                run(Recipe("closet", "closet.toml"), dataset, seed=seed, work=work, results=results)
+                run(
+                    Recipe("closet.photos_only", "closet.toml", ("text.source=none",)),
+                    dataset,
+                    seed=seed,
+                    work=work,
+                    results=results,
+                )
+        elif name == "codes-closet":
+            dataset = closet(source, work)
+            trunk = pretrained(dataset, "closet.toml", work=work)
+            for row, changes in CODES.items():
+                recipe = Recipe(row, "closet.toml", changes)
+                run(recipe, dataset, seed=0, work=work, results=results, trunk=trunk)
+        elif name == "codes-wardrobe":
+            dataset = wardrobe(work)
+            ceiling(dataset, results)
+            trunk = pretrained(dataset, "wardrobe.toml", work=work)
+            for row, changes in CODES.items():
+                recipe = Recipe(row, "wardrobe.toml", changes)
+                run(recipe, dataset, seed=0, work=work, results=results, trunk=trunk)
+        elif name == "signal0":
+            run(Recipe("signal0", "wardrobe.toml"), wardrobe(work, signal=0.0), seed=0, work=work, results=results)
+        yield name
+
+
+STUDIES = ("closet", "codes-closet", "codes-wardrobe", "signal0")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("studies", nargs="*", choices=[*STUDIES, []], help="which studies; all if none is named")
+    parser.add_argument("--closet", type=Path, default=ROOT.parent / "shared/data/closet", help="the closet's tables")
+    parser.add_argument("--work", type=Path, default=ROOT / "runs/experiments", help="where runs live and resume")
+    parser.add_argument("--results", type=Path, default=ROOT / "results", help="where result files go")
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1, help="of torch")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(message)s")
+    names = arguments.studies or list(STUDIES)
+    for done in studies(names, arguments.closet, arguments.work, arguments.results, arguments.seeds):
+        log.warning("%s is done", done)
+
+
+if __name__ == "__main__":
+    main()
