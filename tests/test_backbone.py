@@ -1,7 +1,9 @@
 """Backbones: shapes, parameter counts, weight files, frozen trunks; ResNet against transformers' own; fused pooling."""
 
 import builtins
+import colorsys
 import copy
+import math
 import sys
 from pathlib import Path
 from typing import Any
@@ -42,35 +44,53 @@ def photos(*shape: int) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(8))
 
 
-def test_small_trunk_reduced_to_attributes_with_statistics_beside() -> None:
-    backbone = make(palette=5, attributes=7, statistics=True)
-    assert backbone.map_shape == (7 + 5 + len(Statistics.NAMES), 4, 6)
-    assert backbone.feature_map(photos(2, 3, 32, 48)).shape == (2, 21, 4, 6)
+def test_small_trunk_with_statistics_beside_reduced_to_attributes() -> None:
+    assert make(palette=5, statistics=True).map_shape == (16 + 5 + Statistics.NUM, 4, 6)
+    backbone = make(palette=5, statistics=True, attributes=7)
+    assert backbone.map_shape == (7, 4, 6)
+    assert backbone.feature_map(photos(2, 3, 32, 48)).shape == (2, 7, 4, 6)
 
 
 def test_statistics_are_what_they_say() -> None:
-    photo = torch.zeros(1, 3, 8, 16)  # RGB in 0..1: left half black, right half (1, .5, 0)
-    photo[:, :, :, 8:] = torch.tensor([1.0, 0.5, 0.0]).view(1, 3, 1, 1)
+    colors = torch.tensor([[0.9, 0.3, 0.2], [0.1, 0.6, 0.4], [0.2, 0.3, 0.8], [0.5, 0.5, 0.5]])  # RGB in 0..1
+    photo = colors.T[None, :, None, :].repeat_interleave(8, 3).expand(1, 3, 8, 32)  # four upright bars
     normalized = (photo - torch.tensor(IMAGENET_MEAN).view(1, 3, 1, 1)) / torch.tensor(IMAGENET_STD).view(1, 3, 1, 1)
-    values = (Statistics()(normalized, (1, 2))[0, :, 0].T + 1) / 2  # (2, 9) back in 0..1
-    black, orange = (dict(zip(Statistics.NAMES, row.tolist(), strict=True)) for row in values)
-    assert [black[name] for name in ("red", "green", "blue", "lightness", "saturation", "chroma")] == pytest.approx(
-        [0] * 6, abs=1e-3
-    )
-    # The step from black to orange stands at the last black column: one of eight columns, times four.
-    assert (black["edges across"], black["edges down"]) == (pytest.approx(4 * 0.5 / 8), pytest.approx(0, abs=1e-6))
-    assert [orange[name] for name in Statistics.NAMES] == pytest.approx([1, 0.5, 0, 0.5, 0.25, 1, 1, 0, 0], abs=2e-3)
+    statistics = Statistics()
+    measured = statistics.measure(normalized, (1, 4))[0, :, 0].T  # (4, 22)
+    lights = colors @ torch.tensor([0.299, 0.587, 0.114])
+    for number, (color, row) in enumerate(zip(colors.tolist(), measured, strict=True)):
+        hue, saturation, highest = colorsys.rgb_to_hsv(*color)
+        chroma, light = saturation * highest, float(lights[number])
+        edge = abs(light - float(lights[number + 1])) / 8 if number < 3 else 0.0  # one step in eight columns
+        assert row[:8].tolist() == pytest.approx([*color, light**2, saturation, chroma, edge, 0.0], abs=2e-3)
+        hues, lightnesses = row[8:16], row[16:]
+        assert float(hues.sum()) == pytest.approx(chroma, abs=1e-3), "a gray has no hue"
+        if chroma:
+            angles = torch.arange(8) / 8 * 2 * math.pi
+            between = float((hues * torch.exp(1j * (angles - hue * 2 * math.pi))).sum().imag)
+            assert abs(between) < 0.03 * chroma, "the two bins beside the hue share it"
+            assert int((hues > 1e-4).sum()) <= 2
+        assert float((lightnesses * torch.arange(6) / 5).sum()) == pytest.approx(light, abs=1e-4)
+        assert float(lightnesses.sum()) == pytest.approx(1, abs=1e-4)
 
 
-def test_mask_head_starts_on_the_middle_of_the_photo() -> None:
-    head = MaskHead((2, 5, 7), 2)
-    feature_map = torch.zeros(35, 2, 35)
-    feature_map[torch.arange(35), :, torch.arange(35)] = 1  # one photo for each place
-    weights = head(feature_map.unflatten(2, (5, 7)))  # (35, 4): what each place counts
-    torch.testing.assert_close(weights.sum(0), torch.ones(4))
-    assert weights.argmax(0).tolist() == [17] * 4, "row 2 of 5, column 3 of 7"
-    assert (weights.amax(0) / weights.amin(0))[:2].min() > 100
-    assert (weights.amax(0) / weights.amin(0))[2:].max() < 2
+def test_statistics_are_brought_to_one_scale() -> None:
+    measured = Statistics().train()(photos(6, 3, 32, 48), (4, 6))  # (6, 22, 4, 6)
+    torch.testing.assert_close(measured.mean((0, 2, 3)), torch.zeros(Statistics.NUM), atol=1e-4, rtol=0)
+    spread = measured.var((0, 2, 3), correction=0)  # (22,)
+    assert (spread > 0.5).all(), "as far as batch normalization's epsilon lets a rare bin"
+
+
+def test_mask_head_starts_on_the_middle_half_of_the_photo() -> None:
+    head = MaskHead((2, 4, 6), 2)
+    feature_map = torch.zeros(24, 2, 24)
+    feature_map[torch.arange(24), :, torch.arange(24)] = 1  # one photo for each place
+    weights = head(feature_map.unflatten(2, (4, 6))).unflatten(0, (4, 6))  # (4, 6, 4): what each place counts
+    torch.testing.assert_close(weights.sum((0, 1)), torch.ones(4))
+    middle = weights[1:3, 2:4]  # (2, 2, 4)
+    edge = weights[0, 0]  # (4,)
+    torch.testing.assert_close(middle, middle[:1, :1].expand(2, 2, 4))
+    torch.testing.assert_close(edge / middle[0, 0], torch.tensor([-4.0, -4.0, -2.0, -2.0]).exp())
 
 
 @pytest.mark.parametrize("palette", [0, 5])
