@@ -1,12 +1,19 @@
-"""EXPLAIN: attention maps -> pictures that a person can read.
+"""EXPLAIN: a score's parts, and where a user looks -> numbers and pictures that a person can read.
 
 A spatial map (PAN Eq. 3) follows the garment's outline whoever looks, so what is personal in it is shown relative to
 the mean map of many users: where this user looks more than others, and where less. Never imports train.
 """
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from PIL import Image
+
+from panfit.codes import evaluating
+from panfit.features.inputs import ItemInputs
+from panfit.model.batch import OutfitBatch
+from panfit.model.pan import Pan
+from panfit.outfits import ABSENT, IntArray, Outfits
 
 FloatArray = NDArray[np.float64]
 
@@ -16,6 +23,43 @@ OUTLINE = (23, 178, 106)
 """Color of a region's outline."""
 STRONGEST = 0.78
 """Opacity of the strongest color, so that the garment still shines through."""
+
+
+def score_parts(
+    model: Pan, inputs: ItemInputs, outfits: Outfits, *, beta: float = 1.0, binary: bool = True
+) -> tuple[FloatArray, FloatArray]:
+    """The general and the personal part of each outfit's score, (B,) and (B,) (PAN Eq. 4); together they are the score.
+
+    One forward pass: for tens of outfits, not for a catalogue.
+    """
+    worn = np.unique(outfits.items[outfits.mask])  # (N,)
+    places = np.where(outfits.mask, np.searchsorted(worn, outfits.items), ABSENT)  # (B, S)
+    device = next(model.parameters()).device
+    batch = OutfitBatch(
+        inputs=inputs.batch(worn).to(device),
+        categories=inputs.categories[worn].to(device),
+        text=None if inputs.text is None else inputs.text[worn].to(device),
+        users=torch.from_numpy(outfits.users).to(device),
+        items=torch.from_numpy(places).to(device),
+    )
+    with evaluating(model):
+        output = model(batch, beta=beta, binary=binary)
+    return output.general.double().cpu().numpy(), output.personal.double().cpu().numpy()
+
+
+def spatial_maps(model: Pan, inputs: ItemInputs, users: IntArray, items: IntArray, *, beta: float = 1.0) -> FloatArray:
+    """Where each user looks on each item: (U,) user rows, (N,) item rows -> S_u of PAN Eq. 3, (U, N, H, W)."""
+    device = next(model.parameters()).device
+    maps = []
+    with evaluating(model):
+        feature_map = model.feature_maps(inputs.batch(items).to(device))  # (N, C, H, W)
+        categories = inputs.categories[items].to(device)  # (N,)
+        text = None if inputs.text is None else inputs.text[items].to(device)  # (N, T)
+        for user in users.tolist():
+            embedding = model.user_embeddings(torch.full((len(items),), user, device=device))  # (N, D)
+            encoding = model.encode_items(feature_map, categories, text, embedding, beta=beta)
+            maps.append(encoding.spatial_map[:, 0].double().cpu().numpy())  # (N, H, W)
+    return np.stack(maps)
 
 
 def relative_maps(maps: FloatArray) -> FloatArray:
