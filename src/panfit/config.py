@@ -179,6 +179,9 @@ class OptimizerConfig(Settings):
     momentum: Share = 0.9
     """Of SGD."""
     weight_decay: Weight = 1e-6
+    """Of trunk, attention and encoders. FHN: 1e-6 for all."""
+    weight_decay_codes: Weight = 1e-6
+    """Of the user embeddings and the predictor's weights, which a strong decay would erase."""
     clip_norm: Weight = 0.0
     """Gradients are scaled down to this norm; 0: never."""
     schedule: Literal["constant", "cosine", "fhn"] = "constant"

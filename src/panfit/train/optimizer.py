@@ -18,14 +18,20 @@ def build_optimizer(groups: dict[str, list[nn.Parameter]], config: OptimizerConf
     Args:
         groups: name -> parameters; each name is a learning rate's name in ``config``.
     """
+    decays = {"user": config.weight_decay_codes, "predictor": config.weight_decay_codes}
     settings = [
-        {"params": trainable, "lr": getattr(config, name), "name": name}
+        {
+            "params": trainable,
+            "lr": getattr(config, name),
+            "weight_decay": decays.get(name, config.weight_decay),
+            "name": name,
+        }
         for name, parameters in groups.items()
         if (trainable := [parameter for parameter in parameters if parameter.requires_grad])
     ]
     if config.name == "sgd":
-        return torch.optim.SGD(settings, momentum=config.momentum, weight_decay=config.weight_decay)
-    return torch.optim.AdamW(settings, weight_decay=config.weight_decay)
+        return torch.optim.SGD(settings, momentum=config.momentum)
+    return torch.optim.AdamW(settings)
 
 
 def rate_factor(config: OptimizerConfig, *, step: int, steps_per_epoch: int, num_epochs: int) -> float:
