@@ -8,7 +8,7 @@ from torch import Tensor
 
 from panfit.config import AttentionConfig
 from panfit.errors import ConfigError
-from panfit.model.attention import GATES, IdentityAttention, UserAwareAttention, build_attention
+from panfit.model.attention import GATES, Gates, IdentityAttention, UserAwareAttention, build_attention
 from panfit.model.heads import PoolHead
 from tests import oracles
 
@@ -39,11 +39,12 @@ def draw() -> tuple[Tensor, Tensor, Tensor]:
 def test_equals_the_plain_loops_in_value_and_gradient(gate: str, channel_mlp: str, user_map: str) -> None:
     attention = make(gate=gate, channel_mlp=channel_mlp, user_map=user_map)
     feature_map, users, items = draw()
-    half = attention.item_half(feature_map).index_select(0, items)  # (P, C)
-    viewed = feature_map.index_select(0, items)  # (P, C, H, W)
-    gates = attention(viewed, half, users, beta=1.0)
-    pooled = PoolHead(MAP_SHAPE).attended(viewed, gates.channel, gates.spatial)  # (P, C)
-    got = torch.cat([gates.channel, gates.spatial, pooled], dim=1)
+    views = attention.views(items, users, num_items=NUM_ITEMS)
+    viewed = feature_map.index_select(0, views.items)  # (Q, C, H, W)
+    half = attention.item_half(feature_map).index_select(0, views.items)  # (Q, C)
+    gates = attention(viewed, half, views.users, beta=1.0)
+    pooled = PoolHead(MAP_SHAPE).attended(viewed, gates, views)  # (P, C)
+    got = torch.cat([views.select(gates.channel), views.select(gates.spatial), pooled], dim=1)
 
     weights = list(attention.parameters())
     w_0, w_1, w_cu, kernel, w_su = [weight.detach().clone().requires_grad_() for weight in weights]
@@ -64,6 +65,19 @@ def test_equals_the_plain_loops_in_value_and_gradient(gate: str, channel_mlp: st
     torch.testing.assert_close(gradients, wanted_gradients)
 
 
+def look(attention: UserAwareAttention, feature_map: Tensor, users: Tensor, *, beta: float = 1.0) -> Gates:
+    """The gates of as many maps as users, each seen by one: (P, 1, C) and (P, 1, H * W)."""
+    return attention(feature_map, attention.item_half(feature_map), users[:, None], beta=beta)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("side", [1, 3, 7])
+def test_the_convolution_is_a_convolution(side: int) -> None:
+    attention = make(kernel_size=side).spatial
+    descriptors = torch.randn(3, 2, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
+    got = descriptors.flatten(1) @ attention._convolution_matrix()
+    torch.testing.assert_close(got, attention.convolution(descriptors).flatten(1))
+
+
 def test_user_weights_start_at_zero_so_that_training_starts_at_plain_cbam() -> None:
     config = AttentionConfig(kernel_size=3)
     attention = build_attention(config, map_shape=MAP_SHAPE, user_dim=DIM)
@@ -72,9 +86,7 @@ def test_user_weights_start_at_zero_so_that_training_starts_at_plain_cbam() -> N
     assert not attention.spatial.user.weight.any()
     feature_map, users, items = (value.detach() for value in draw())
     viewed = feature_map.float()[items]
-    half = attention.item_half(viewed)
-    one = attention(viewed, half, users.float(), beta=1.0)
-    other = attention(viewed, half, -3 * users.float(), beta=1.0)
+    one, other = look(attention, viewed, users.float()), look(attention, viewed, -3 * users.float())
     assert torch.equal(one.spatial, other.spatial)
     assert torch.equal(one.channel, other.channel)
 
@@ -86,9 +98,8 @@ def test_a_map_for_each_user_lets_users_look_at_different_places_and_a_number_do
     for user_map in ("map", "scalar"):
         attention = make(user_map=user_map)
         torch.nn.init.zeros_(attention.channel.user.weight)  # only Eq. 3's user term is looked at
-        half = attention.item_half(viewed)
-        maps = [attention(viewed, half, sign * users, beta=1.0).spatial for sign in (1, -1)]
-        rankings[user_map] = [each.argsort(1).tolist() for each in maps]
+        maps = [look(attention, viewed, sign * users).spatial for sign in (1, -1)]
+        rankings[user_map] = [each.argsort(2).tolist() for each in maps]
     assert rankings["map"][0] != rankings["map"][1]
     assert rankings["scalar"][0] == rankings["scalar"][1]
 
@@ -104,9 +115,8 @@ def test_user_input_code_is_the_embeddings_relaxed_code() -> None:
     feature_map, users, items = (value.detach() for value in draw())
     viewed = feature_map[items]
     by_code, by_embedding = make(user_input="code"), make(user_input="embedding")
-    half = by_code.item_half(viewed)
-    got = by_code(viewed, half, users, beta=1.5)
-    wanted = by_embedding(viewed, half, torch.tanh(1.5 * users), beta=1.5)
+    got = look(by_code, viewed, users, beta=1.5)
+    wanted = look(by_embedding, viewed, torch.tanh(1.5 * users))
     assert torch.equal(got.spatial, wanted.spatial)
     assert torch.equal(got.channel, wanted.channel)
 
@@ -116,11 +126,10 @@ def test_no_attention_is_a_value_not_a_branch() -> None:
     assert isinstance(attention, IdentityAttention)
     assert not list(attention.parameters())
     feature_map, users, items = (value.detach() for value in draw())
-    views = attention.views(items, users)
+    views = attention.views(items, users, num_items=NUM_ITEMS)
     assert views.items.tolist() == [0, 1], "an item is encoded once for all its viewers"
-    assert views.items[views.of_pair].tolist() == items.tolist()
     gates = attention(feature_map, attention.item_half(feature_map), views.users, beta=1.0)
-    pooled = PoolHead(MAP_SHAPE).attended(feature_map, gates.channel, gates.spatial)
+    pooled = PoolHead(MAP_SHAPE).attended(feature_map, gates, views)
     torch.testing.assert_close(pooled, feature_map.mean((2, 3)))
 
 

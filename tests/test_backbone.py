@@ -16,10 +16,12 @@ from torch import Tensor, nn
 from panfit.config import BackboneConfig
 from panfit.errors import ConfigError, MissingExtraError
 from panfit.model.alexnet import AlexNetHead, AlexNetTrunk
+from panfit.model.attention import Gates
 from panfit.model.backbone import Backbone, build_backbone
 from panfit.model.heads import FlattenHead, Head, MaskHead, PoolHead
 from panfit.model.resnet import ResNetTrunk
 from panfit.model.small import IMAGENET_MEAN, IMAGENET_STD, Palette, Statistics
+from panfit.model.views import lay_out
 
 transformers = pytest.importorskip("transformers")
 
@@ -146,12 +148,15 @@ def test_heads_equal_the_plain_product_of_map_and_gates(head: Head) -> None:
     head = copy.deepcopy(head).double()
     for parameter in head.parameters():
         torch.nn.init.normal_(parameter, generator=generator)
-    drawn = [torch.rand(shape, generator=generator, dtype=torch.float64) for shape in [(7, 5, 4, 6), (7, 5), (7, 24)]]
+    shapes = [(2, 5, 4, 6), (2, 3, 5), (2, 3, 24)]  # 2 maps of 5 channels, 3 viewers each
+    drawn = [torch.rand(shape, generator=generator, dtype=torch.float64) for shape in shapes]
     feature_map, channel, spatial = (each.requires_grad_() for each in drawn)
-    fused = head.attended(feature_map, channel, spatial)
-    plain = head(feature_map * channel[:, :, None, None] * spatial.view(7, 1, 4, 6))
+    views = lay_out(torch.tensor([1, 0, 1, 1, 0]), torch.zeros(5, 7), num_items=2)
+    fused = head.attended(feature_map, Gates(channel, spatial), views)
+    gated = feature_map[:, None] * channel[..., None, None] * spatial.view(2, 3, 1, 4, 6)  # (2, 3, 5, 4, 6)
+    plain = head(views.select(gated))
     torch.testing.assert_close(fused, plain)
-    assert fused.shape == (7, head.dim)
+    assert fused.shape == (5, head.dim)
     upstream = torch.rand(fused.shape, generator=generator, dtype=torch.float64)
     inputs = [feature_map, channel, spatial, *head.parameters()]
     torch.testing.assert_close(

@@ -105,16 +105,16 @@ def one_at_a_time(model: Pan, batch: OutfitBatch, row: int, slot: int) -> tuple[
     item = int(batch.items[row, slot])
     feature_map = model.feature_maps(batch.inputs)[item : item + 1]  # (1, C, H, W)
     user = model.user_embeddings(batch.users[row : row + 1])  # (1, D)
-    gates = model.attention(feature_map, model.attention.item_half(feature_map), user, beta=1.0)
+    gates = model.attention(feature_map, model.attention.item_half(feature_map), user[:, None], beta=1.0)
     _, height, width = model.backbone.map_shape
     spatial = gates.spatial.view(1, 1, height, width)
-    attended = feature_map * gates.channel[:, :, None, None] * spatial
+    attended = feature_map * gates.channel[0, :, :, None, None] * spatial
     category = batch.categories[item : item + 1]
     logits = [model.image_encoder(model.backbone.head(attended), category)]
     if model.text_encoder is not None:
         assert batch.text is not None
         logits.append(model.text_encoder(batch.text[item : item + 1], category))
-    return torch.tanh(torch.cat(logits)), gates.channel[0], spatial[0, 0]
+    return torch.tanh(torch.cat(logits)), gates.channel[0, 0], spatial[0, 0]
 
 
 @pytest.mark.parametrize("head", ["pool", "flatten", "mask"])
@@ -291,6 +291,8 @@ def test_half_precision_rounds_codes_but_not_scores() -> None:
     with torch.autocast("cpu", dtype=torch.bfloat16):
         output = model(batch)
         binary = model(batch, binary=True)
+        output.score.sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
     assert output.score.dtype == output.item_codes.dtype == torch.float32
     torch.testing.assert_close(output.score, model(batch).score, rtol=0.2, atol=0.2)
     exact = model.predictor(binary.user_codes, binary.item_codes, batch.items >= 0)

@@ -87,7 +87,7 @@ def test_a_step_runs_the_trunk_once_a_photo_and_attention_once_a_pair(dataset: D
     users, items = outfits_of(triplets)
     photos_seen, pairs_seen = [], []
     model.backbone.trunk.register_forward_hook(lambda module, args, result: photos_seen.append(len(args[0])))
-    model.attention.register_forward_hook(lambda module, args, result: pairs_seen.append(len(args[0])))
+    model.image_encoder.register_forward_hook(lambda module, args, result: pairs_seen.append(len(args[0])))
     model(collate(inputs, users, items, generator=None, device=CPU))
     distinct_pairs = {(user, item) for user, outfit in zip(users, items, strict=True) for item in outfit}
     assert photos_seen == [len(np.unique(items))]

@@ -12,55 +12,42 @@ from torch import Tensor, nn
 
 from panfit.config import AttentionConfig
 from panfit.errors import ConfigError
+from panfit.model.descriptors import channel_descriptors
 from panfit.model.hashing import relaxed_code
+from panfit.model.views import Views, lay_out, lay_out_items
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Gates:
-    """What the map is multiplied by, exactly as applied.
+    """What the map is multiplied by, exactly as applied; Q rows of K viewers, as `Views` has them.
 
     Attributes:
-        channel: (P, C), C_u of Eq. 2.
-        spatial: (P, H * W), S_u of Eq. 3, row-major.
+        channel: (Q, K, C), C_u of Eq. 2.
+        spatial: (Q, K, H * W), S_u of Eq. 3, row-major.
     """
 
     channel: Tensor
     spatial: Tensor
 
 
-@dataclass(frozen=True)
-class Views:
-    """Which (item, user) pairs have to be encoded, and which of them each asked-for pair is.
-
-    Attributes:
-        items: (Q,) rows of the feature map.
-        users: (Q, D) user embeddings.
-        of_pair: (P,) row among the Q for each of the P pairs, or slice(None) where they are the same.
-    """
-
-    items: Tensor
-    users: Tensor
-    of_pair: Tensor | slice
-
-
 def _sigmoid(logits: Tensor) -> Tensor:
-    """As printed. (P, K) -> (P, K) in (0, 1)."""
+    """As printed. (..., K) -> (..., K) in (0, 1)."""
     return torch.sigmoid(logits)
 
 
 def _mean(logits: Tensor) -> Tensor:
-    """Divided by its mean: it cannot win by opening everywhere, so it keeps selecting. (P, K), mean 1 a row."""
+    """Divided by its mean: it cannot win by opening everywhere, so it keeps selecting. (..., K), mean 1."""
     gate = torch.sigmoid(logits)
-    return gate / gate.mean(1, keepdim=True)
+    return gate / gate.mean(-1, keepdim=True)
 
 
 def _double(logits: Tensor) -> Tensor:
-    """In (0, 2): logits of zero leave the map as it is. (P, K) -> (P, K)."""
+    """In (0, 2): logits of zero leave the map as it is. (..., K) -> (..., K)."""
     return 2 * torch.sigmoid(logits)
 
 
 def _residual(logits: Tensor) -> Tensor:
-    """F + F * A = F * (1 + A). (P, K) -> (P, K) in (1, 2)."""
+    """F + F * A = F * (1 + A). (..., K) -> (..., K) in (1, 2)."""
     return 1 + torch.sigmoid(logits)
 
 
@@ -109,8 +96,8 @@ class ChannelAttention(nn.Module):
         return self.mlp(descriptors).sum(0)  # type: ignore[no-any-return]  # (N, C)
 
     def forward(self, item_half: Tensor, user: Tensor) -> Tensor:
-        """(P, C) user-free half of each pair's item and (P, D) user -> C_u (P, C)."""
-        return self.gate(item_half + self.user(user))  # (P, C)
+        """(Q, C) user-free half of each row's item and (Q, K, D) users -> C_u (Q, K, C)."""
+        return self.gate(item_half[:, None] + self.user(user))  # (Q, K, C)
 
 
 class SpatialAttention(nn.Module):
@@ -119,6 +106,8 @@ class SpatialAttention(nn.Module):
     f is a k x k convolution without bias. W_su is (HW x D), a map for each user, or (1 x D), a number; it starts at
     zero.
     """
+
+    taps: Tensor
 
     def __init__(self, config: AttentionConfig, map_shape: tuple[int, int, int], user_dim: int) -> None:
         super().__init__()
@@ -129,26 +118,29 @@ class SpatialAttention(nn.Module):
         self.user = nn.Linear(user_dim, {"map": height * width, "scalar": 1}[config.user_map], bias=False)  # W_su
         nn.init.zeros_(self.user.weight)
         self.gate = GATES[config.gate]
+        self.register_buffer("taps", _taps(height, width, config.kernel_size), persistent=False)
+
+    def _convolution_matrix(self) -> Tensor:
+        """f as a matrix (2 H W, H W): on maps this small one matrix product is far faster than a convolution."""
+        weights = torch.cat([self.convolution.weight.flatten(), self.convolution.weight.new_zeros(1)])
+        return weights[self.taps]
 
     def forward(self, feature_map: Tensor, channel_gate: Tensor, user: Tensor) -> Tensor:
-        """Maps (P, C, H, W), C_u (P, C), users (P, D) -> S_u (P, H * W)."""
-        descriptors = channel_descriptors(feature_map, channel_gate)  # (P, 2, H, W)
-        return self.gate(self.convolution(descriptors).flatten(1) + self.user(user))  # (P, H*W)
+        """Maps (Q, C, H, W), C_u (Q, K, C), users (Q, K, D) -> S_u (Q, K, H * W)."""
+        descriptors = channel_descriptors(feature_map.flatten(2), channel_gate)  # (Q, K, 2, H*W)
+        logits = descriptors.flatten(2) @ self._convolution_matrix()  # (Q, K, H*W)
+        return self.gate(logits + self.user(user))  # (Q, K, H*W)
 
 
-def channel_descriptors(feature_map: Tensor, channel_gate: Tensor) -> Tensor:
-    """Mean and maximum over channels of the gated map, without keeping the gated map for the gradient.
-
-    Maps (P, C, H, W), gates (P, C) -> (P, 2, H, W). The mean is a product of the gate with the map. The maximum is
-    found without gradient and then looked up, so that only the winners, not the whole product, are remembered.
-    """
-    num_pairs, channels, height, width = feature_map.shape
-    places = feature_map.flatten(2)  # (P, C, H*W)
-    mean = torch.bmm(channel_gate[:, None, :], places) / channels  # (P, 1, H*W)
-    with torch.no_grad():
-        winner = (places * channel_gate[:, :, None]).argmax(1)  # (P, H*W)
-    best = places.gather(1, winner[:, None, :]) * channel_gate.gather(1, winner)[:, None, :]  # (P, 1, H*W)
-    return torch.cat([mean, best], dim=1).view(num_pairs, 2, height, width)
+def _taps(height: int, width: int, side: int) -> Tensor:
+    """Which weight of a (2, side, side) kernel joins an input to an output place, (2 H W, H W); 2 side^2: none does."""
+    rows, columns = torch.arange(height), torch.arange(width)
+    dy = (rows[:, None] - rows + side // 2)[:, None, :, None]  # (H, 1, H, 1): input row, output row
+    dx = (columns[:, None] - columns + side // 2)[None, :, None, :]  # (1, W, 1, W)
+    tap = (dy * side + dx).expand(height, width, height, width)
+    reached = (dy >= 0) & (dy < side) & (dx >= 0) & (dx < side)  # (H, W, H, W)
+    planes = [torch.where(reached, plane * side**2 + tap, 2 * side**2) for plane in range(2)]
+    return torch.stack(planes).view(2 * height * width, height * width)
 
 
 class UserAwareAttention(nn.Module):
@@ -166,37 +158,37 @@ class UserAwareAttention(nn.Module):
         self.spatial = SpatialAttention(config, map_shape, user_dim)
         self.user_input = USER_INPUTS[config.user_input]
 
-    def views(self, pair_items: Tensor, pair_users: Tensor) -> Views:
-        """Every pair is encoded on its own: (P,) items, (P, D) users."""
-        return Views(pair_items, pair_users, slice(None))
+    def views(self, pair_items: Tensor, pair_users: Tensor, *, num_items: int) -> Views:
+        """Every pair is seen in its own way: (P,) items of N, (P, D) users."""
+        return lay_out(pair_items, pair_users, num_items=num_items)
 
     def item_half(self, feature_map: Tensor) -> Tensor:
         """The user-free half of Eq. 2. (N, C, H, W) -> (N, C)."""
         return self.channel.item_half(feature_map)
 
     def forward(self, feature_map: Tensor, item_half: Tensor, user_embedding: Tensor, *, beta: float | Tensor) -> Gates:
-        """Maps (P, C, H, W), their halves (P, C) and users (P, D) -> gates (P, C) and (P, H * W)."""
-        user = self.user_input(user_embedding, beta)  # (P, D)
-        channel = self.channel(item_half, user)  # (P, C)
+        """Maps (Q, C, H, W), their halves (Q, C) and users (Q, K, D) -> gates (Q, K, C) and (Q, K, H * W)."""
+        user = self.user_input(user_embedding, beta)  # (Q, K, D)
+        channel = self.channel(item_half, user)  # (Q, K, C)
         return Gates(channel, self.spatial(feature_map, channel, user))
 
 
 class IdentityAttention(nn.Module):
     """No attention (Table 2 without AN, and FHN): gates of one; an item is encoded once for all its viewers."""
 
-    def views(self, pair_items: Tensor, pair_users: Tensor) -> Views:
-        """Each distinct item once: (P,) items, (P, D) users."""
-        items, of_pair = torch.unique(pair_items, return_inverse=True)  # (Q,), (P,)
-        return Views(items, pair_users.new_zeros(len(items), pair_users.shape[1]), of_pair)
+    def views(self, pair_items: Tensor, pair_users: Tensor, *, num_items: int) -> Views:
+        """Each distinct item is seen once: (P,) items, (P, D) users."""
+        return lay_out_items(pair_items, pair_users)
 
     def item_half(self, feature_map: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C), nothing to prepare."""
         return feature_map.new_zeros(feature_map.shape[:2])
 
     def forward(self, feature_map: Tensor, item_half: Tensor, user_embedding: Tensor, *, beta: float | Tensor) -> Gates:
-        """Maps (P, C, H, W) -> gates of one, (P, C) and (P, H * W)."""
-        num_pairs, channels, height, width = feature_map.shape
-        return Gates(feature_map.new_ones(num_pairs, channels), feature_map.new_ones(num_pairs, height * width))
+        """Maps (Q, C, H, W), users (Q, K, D) -> gates of one, (Q, K, C) and (Q, K, H * W)."""
+        places = user_embedding.shape[:2]  # Q, K
+        height, width = feature_map.shape[2:]
+        return Gates(feature_map.new_ones(*places, feature_map.shape[1]), feature_map.new_ones(*places, height * width))
 
 
 def build_attention(

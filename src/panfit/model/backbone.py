@@ -15,10 +15,12 @@ from panfit.config import BackboneConfig
 from panfit.errors import ConfigError
 from panfit.model import hugging_face
 from panfit.model.alexnet import AlexNetHead, AlexNetTrunk
+from panfit.model.attention import Gates
 from panfit.model.heads import FlattenHead, Head, MaskHead, PoolHead
 from panfit.model.initialize import drawn_from
 from panfit.model.resnet import ResNetTrunk
 from panfit.model.small import SmallTrunk
+from panfit.model.views import Views
 from panfit.model.weights import load_weights
 
 NUM_MASKS = 2
@@ -80,9 +82,9 @@ class Backbone(nn.Module):
         feature_map: Tensor = self.trunk(inputs)
         return feature_map
 
-    def attended(self, feature_map: Tensor, channel: Tensor, spatial: Tensor) -> Tensor:
-        """The head on the gated map: (P, C, H, W), gates (P, C) and (P, H * W) -> features (P, E)."""
-        return self.head.attended(feature_map, channel, spatial)
+    def attended(self, feature_map: Tensor, gates: Gates, views: Views) -> Tensor:
+        """The head on the gated maps: maps (Q, C, H, W), gates (Q, K, ...) -> features (R, E) of the views."""
+        return self.head.attended(feature_map, gates, views)
 
 
 def _small(config: BackboneConfig, request: TrunkRequest) -> nn.Module:

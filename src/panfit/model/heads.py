@@ -6,17 +6,23 @@ A head takes the map and the gates rather than their product, so that a head tha
 import torch
 from torch import Tensor, nn
 
+from panfit.model.attention import Gates
+from panfit.model.views import Views
+
 
 class Head(nn.Module):
     """Attended map (P, C, H, W) -> features (P, E). A subclass says E in ``dim`` and how in `forward`."""
 
     dim: int
 
-    def attended(self, feature_map: Tensor, channel: Tensor, spatial: Tensor) -> Tensor:
-        """Features of the gated map: maps (P, C, H, W), gates (P, C) and (P, H * W) -> (P, E)."""
-        num_pairs, channels, height, width = feature_map.shape
-        gated = feature_map * channel.view(num_pairs, channels, 1, 1)  # (P, C, H, W)
-        features: Tensor = self(gated * spatial.view(num_pairs, 1, height, width))  # (P, E)
+    def attended(self, feature_map: Tensor, gates: Gates, views: Views) -> Tensor:
+        """Features of the gated maps of R views: maps (Q, C, H, W), gates (Q, K, ...) -> (R, E).
+
+        This is the plain path: it writes every view's map.
+        """
+        channel, spatial = views.select(gates.channel), views.select(gates.spatial)  # (R, C), (R, H*W)
+        gated = feature_map.index_select(0, views.rows) * channel[:, :, None, None]  # (R, C, H, W)
+        features: Tensor = self(gated * spatial.view(len(spatial), 1, *feature_map.shape[2:]))  # (R, E)
         return features
 
 
@@ -28,13 +34,13 @@ class PoolHead(Head):
         self.dim = map_shape[0]
 
     def forward(self, attended: Tensor) -> Tensor:
-        return attended.mean((2, 3))  # (P, C)
+        return attended.mean((2, 3))  # (R, C)
 
-    def attended(self, feature_map: Tensor, channel: Tensor, spatial: Tensor) -> Tensor:
-        """The same number as `forward` of the product: the channel gate can wait until the places are summed."""
-        places = feature_map.flatten(2)  # (P, C, H*W)
-        pooled = (places @ spatial[:, :, None])[:, :, 0]  # (P, C)
-        return pooled * channel / places.shape[2]  # (P, C)
+    def attended(self, feature_map: Tensor, gates: Gates, views: Views) -> Tensor:
+        """The same numbers as the plain path: the channel gate can wait until the places are summed."""
+        places = feature_map.flatten(2)  # (Q, C, H*W)
+        pooled = torch.bmm(gates.spatial, places.transpose(1, 2)) / places.shape[2]  # (Q, K, C)
+        return views.select(pooled * gates.channel)  # (R, C)
 
 
 class FlattenHead(Head):
@@ -46,7 +52,7 @@ class FlattenHead(Head):
         self.dim = channels * height * width
 
     def forward(self, attended: Tensor) -> Tensor:
-        return attended.flatten(1)  # (P, C*H*W)
+        return attended.flatten(1)  # (R, C*H*W)
 
 
 MIDDLE_DEPTH = 4.0
@@ -73,10 +79,11 @@ class MaskHead(Head):
 
     def forward(self, attended: Tensor) -> Tensor:
         masks = self.mask_logits.softmax(2)  # (M, C, H*W)
-        return torch.einsum("pcl,mcl->pmc", attended.flatten(2), masks).flatten(1)  # (P, M*C)
+        return torch.einsum("pcl,mcl->pmc", attended.flatten(2), masks).flatten(1)  # (R, M*C)
 
-    def attended(self, feature_map: Tensor, channel: Tensor, spatial: Tensor) -> Tensor:
-        """As `forward` of the product; the channel gate waits until the places are summed."""
-        masks = self.mask_logits.softmax(2)  # (M, C, H*W)
-        seen = feature_map.flatten(2) * spatial[:, None, :]  # (P, C, H*W)
-        return (torch.einsum("pcl,mcl->pmc", seen, masks) * channel[:, None, :]).flatten(1)  # (P, M*C)
+    def attended(self, feature_map: Tensor, gates: Gates, views: Views) -> Tensor:
+        """The same numbers as the plain path: masks are applied once an item, the channel gate after the sum."""
+        masked = feature_map.flatten(2)[:, None] * self.mask_logits.softmax(2)  # (Q, M, C, H*W)
+        pooled = torch.bmm(gates.spatial, masked.flatten(1, 2).transpose(1, 2))  # (Q, K, M*C)
+        num_masks = len(self.mask_logits)
+        return views.select(pooled * gates.channel.repeat(1, 1, num_masks))  # (R, M*C)

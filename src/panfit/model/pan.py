@@ -177,18 +177,19 @@ class Pan(nn.Module):
             beta: steepness of the user's code, where attention.user_input is "code" (decision D1).
         """
         text_logits = self.encode_text(categories, text)  # (N, D) | None
-        views = self.attention.views(pair_items, user_embedding)
+        views = self.attention.views(pair_items, user_embedding, num_items=len(feature_map))
         viewed = feature_map.index_select(0, views.items)  # (Q, C, H, W)
         item_half = self.attention.item_half(feature_map).index_select(0, views.items)  # (Q, C)
         gates = self.attention(viewed, item_half, views.users, beta=self._steepness(beta))
-        features = self.backbone.attended(viewed, gates.channel, gates.spatial)  # (Q, E)
-        image_logits = self.image_encoder(features, categories.index_select(0, views.items))  # (Q, D)
+        features = self.backbone.attended(viewed, gates, views)  # (R, E)
+        of_view = categories.index_select(0, views.items.index_select(0, views.rows))  # (R,)
+        image_logits = self.image_encoder(features, of_view)  # (R, D)
         _, height, width = self.backbone.map_shape
         return ItemEncoding(
             image_logits=image_logits[views.of_pair],
             text_logits=None if text_logits is None else text_logits.index_select(0, pair_items),
-            channel_map=gates.channel[views.of_pair, :, None, None],
-            spatial_map=gates.spatial[views.of_pair].unflatten(1, (1, height, width)),
+            channel_map=views.select(gates.channel)[views.of_pair, :, None, None],
+            spatial_map=views.select(gates.spatial)[views.of_pair].unflatten(1, (1, height, width)),
         )
 
     def encode_text(self, categories: Tensor, text: Tensor | None) -> Tensor | None:
