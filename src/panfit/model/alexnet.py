@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from panfit.model.heads import Head
+from panfit.model.memory import channels_last
 
 FC6_SIDE = 6
 """Side of the map that fc6 was trained on: 224-pixel photos."""
@@ -37,7 +38,7 @@ class AlexNetTrunk(nn.Module):
         )
 
     def forward(self, photos: Tensor) -> Tensor:
-        pool5: Tensor = self.features(photos)
+        pool5: Tensor = self.features(channels_last(photos))
         return pool5
 
 

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from panfit.model.memory import channels_last
+
 EXPANSION = 4
 """A bottleneck's output is this many times as wide as its middle."""
 
@@ -60,7 +62,7 @@ class ResNetTrunk(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, photos: Tensor) -> Tensor:
-        x: Tensor = F.relu(self.bn1(self.conv1(photos)), inplace=True)
+        x: Tensor = F.relu(self.bn1(self.conv1(channels_last(photos))), inplace=True)
         x = torch.max_pool2d(x, 3, stride=2, padding=1)
         for name in self.stages:
             x = self.get_submodule(name)(x)

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from panfit.config import BackboneConfig
+from panfit.model.memory import channels_last
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # of the normalized photos that a trunk is given; torchvision's constants
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -41,7 +42,7 @@ class SmallTrunk(nn.Module):
 
     def forward(self, photos: Tensor) -> Tensor:
         """Normalized photos (N, 3, H, W) -> map (N, C, H / 8, W / 8)."""
-        learned: Tensor = self.stages(photos)  # (N, 4w, H/8, W/8)
+        learned: Tensor = self.stages(channels_last(photos))  # (N, 4w, H/8, W/8)
         beside = [each(photos, learned.shape[2:]).to(learned.dtype) for each in self.besides]
         feature_map: Tensor = self.attributes(torch.cat([learned, *beside], dim=1))  # (N, C, H/8, W/8)
         return feature_map
