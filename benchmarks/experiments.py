@@ -61,6 +61,13 @@ class Recipe:
 SOFT, HARD_AT_END, HARD = (f"train.straight_through_from={share}" for share in (1.0, 0.67, 0.0))
 PLAIN, BALANCED = (f"model.code_norm={norm}" for norm in ("none", "batch"))
 BITS_128, BITS_256, BITS_512 = (f"model.code_bits={bits}" for bits in (128, 256, 512))
+CLOSET_WITHOUT = {  # what each part of the closet's recipe is worth
+    "closet.without_text": ("text.source=none",),
+    "closet.without_attention": ("attention.kind=none",),
+    "closet.without_user_loss": ("loss.lambda_user=0.0",),
+    "closet.without_pretraining": ("pretrain.epochs=0", "backbone.frozen=false"),
+    "closet.with_mined_negatives": ("negatives.hard_ratio=0.25", "negatives.compare=personal", "negatives.choose=any"),
+}
 CODES = {  # how much do binary codes lose, and which recipe loses least?
     "codes.soft": (SOFT, PLAIN, BITS_128),
     "codes.soft.sqrt_beta": (SOFT, PLAIN, BITS_128, "train.beta=sqrt"),
@@ -118,11 +125,13 @@ def closet(source: Path, work: Path) -> Dataset:
 
 def wardrobe(work: Path, *, signal: float = 1.0) -> Dataset:
     """The demo's wardrobe world, drawn once; with signal 0 a world in which there is nothing to learn."""
-    name = "wardrobe" if signal else "wardrobe-signal0"
-    folder = work / "data" / name
+    settings = WardrobeConfig.demo()
+    if not signal:  # more users and test likes, so that chance is known to a hundredth
+        changes = {"name": "wardrobe-signal0", "signal": 0.0, "num_users": 200, "likes_per_user": (20.0, 5.0, 40.0)}
+        settings = settings.model_copy(update=changes)
+    folder = work / "data" / settings.name
     if not folder.exists():
-        settings = WardrobeConfig.demo()
-        draw_wardrobe(settings.model_copy(update={"signal": signal, "name": name}), folder)
+        draw_wardrobe(settings, folder)
     return read_dataset(folder)
 
 
@@ -142,13 +151,8 @@ def studies(names: list[str], source: Path, work: Path, results: Path, seeds: in
             dataset = closet(source, work)
             for seed in range(seeds):
                 run(Recipe("closet", "closet.toml"), dataset, seed=seed, work=work, results=results)
-                run(
-                    Recipe("closet.photos_only", "closet.toml", ("text.source=none",)),
-                    dataset,
-                    seed=seed,
-                    work=work,
-                    results=results,
-                )
+            for row, changes in CLOSET_WITHOUT.items():
+                run(Recipe(row, "closet.toml", changes), dataset, seed=0, work=work, results=results)
         elif name == "codes-closet":
             dataset = closet(source, work)
             trunk = pretrained(dataset, "closet.toml", work=work)

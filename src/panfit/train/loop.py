@@ -298,9 +298,11 @@ class _Run:
             self._write_checkpoint(name)
 
     def _write_checkpoint(self, name: str) -> None:
+        beta = beta_at(self.config.train, self.progress.epoch)
+        self.model.beta.fill_(beta)  # a checkpoint's relaxed codes are those it was trained with
         extra = {
             "epoch": self.progress.epoch,
-            "beta": beta_at(self.config.train, self.progress.epoch),
+            "beta": beta,
             "dataset": self.dataset.name,
             "checksum": self.dataset.checksum,
         }
