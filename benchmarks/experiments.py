@@ -1,8 +1,8 @@
 """Run again what results/*.json came from: the closet's headline, the binary-code study, and the world without signal.
 
     make experiments                                            everything that has no result file yet
-    .venv/bin/python benchmarks/experiments.py closet --seeds 3        one study
-    .venv/bin/python benchmarks/experiments.py codes-closet --only "tanh" ...
+    .venv/bin/python benchmarks/experiments.py closet --seeds 0 1 2        one study
+    .venv/bin/python benchmarks/experiments.py codes-closet codes-wardrobe
 
 Each run trains in its own folder under --work and resumes there; each evaluation leaves one result file under --results
 and is skipped when that file is there. `make results` turns the files into tables.
@@ -144,12 +144,12 @@ def ceiling(dataset: Dataset, results: Path) -> None:
         write_result(results, result, model="ceiling", recipe="truth", seed=0, config=None, seconds=0.0)
 
 
-def studies(names: list[str], source: Path, work: Path, results: Path, seeds: int) -> Iterator[str]:
+def studies(names: list[str], source: Path, work: Path, results: Path, seeds: list[int]) -> Iterator[str]:
     """The studies asked for, one after the other; yields each one's name when it is done."""
     for name in names:
         if name == "closet":
             dataset = closet(source, work)
-            for seed in range(seeds):
+            for seed in seeds:
                 run(Recipe("closet", "closet.toml"), dataset, seed=seed, work=work, results=results)
             for row, changes in CLOSET_WITHOUT.items():
                 run(Recipe(row, "closet.toml", changes), dataset, seed=0, work=work, results=results)
@@ -180,7 +180,7 @@ def main() -> None:
     parser.add_argument("--closet", type=Path, default=ROOT.parent / "shared/data/closet", help="the closet's tables")
     parser.add_argument("--work", type=Path, default=ROOT / "runs/experiments", help="where runs live and resume")
     parser.add_argument("--results", type=Path, default=ROOT / "results", help="where result files go")
-    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the closet's headline")
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
