@@ -68,6 +68,11 @@ CLOSET_WITHOUT = {  # what each part of the closet's recipe is worth
     "closet.without_pretraining": ("pretrain.epochs=0", "backbone.frozen=false"),
     "closet.with_mined_negatives": ("negatives.hard_ratio=0.25", "negatives.compare=personal", "negatives.choose=any"),
 }
+SAME = (
+    "attention.kind=none",
+    "loss.lambda_user=0.0",
+    "train.epochs=10",
+)  # the rows of this study differ in codes alone
 CODES = {  # how much do binary codes lose, and which recipe loses least?
     "codes.soft": (SOFT, PLAIN, BITS_128),
     "codes.soft.sqrt_beta": (SOFT, PLAIN, BITS_128, "train.beta=sqrt"),
@@ -151,27 +156,29 @@ def studies(names: list[str], source: Path, work: Path, results: Path, seeds: li
             dataset = closet(source, work)
             for seed in seeds:
                 run(Recipe("closet", "closet.toml"), dataset, seed=seed, work=work, results=results)
+        elif name == "closet-without":
+            dataset = closet(source, work)
             for row, changes in CLOSET_WITHOUT.items():
                 run(Recipe(row, "closet.toml", changes), dataset, seed=0, work=work, results=results)
         elif name == "codes-closet":
             dataset = closet(source, work)
             trunk = pretrained(dataset, "closet.toml", work=work)
             for row, changes in CODES.items():
-                recipe = Recipe(row, "closet.toml", changes)
+                recipe = Recipe(row, "closet.toml", (*SAME, *changes))
                 run(recipe, dataset, seed=0, work=work, results=results, trunk=trunk)
         elif name == "codes-wardrobe":
             dataset = wardrobe(work)
             ceiling(dataset, results)
             trunk = pretrained(dataset, "wardrobe.toml", work=work)
             for row, changes in CODES.items():
-                recipe = Recipe(row, "wardrobe.toml", changes)
+                recipe = Recipe(row, "wardrobe.toml", (*SAME, *changes))
                 run(recipe, dataset, seed=0, work=work, results=results, trunk=trunk)
         elif name == "signal0":
             run(Recipe("signal0", "wardrobe.toml"), wardrobe(work, signal=0.0), seed=0, work=work, results=results)
         yield name
 
 
-STUDIES = ("closet", "codes-closet", "codes-wardrobe", "signal0")
+STUDIES = ("closet", "codes-closet", "codes-wardrobe", "signal0", "closet-without")
 
 
 def main() -> None:
