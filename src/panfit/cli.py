@@ -5,6 +5,7 @@ is quick. What a command's errors and exit statuses mean: panfit.exits.
 """
 
 import json
+import os
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -239,6 +240,7 @@ def score(
 
 def main() -> None:
     """The console entry point."""
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: its OpenMP would spin at barriers
     app()
 
 
