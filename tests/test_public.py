@@ -37,11 +37,19 @@ PUBLIC = [
     "TrainingError",
     "MissingExtraError",
 ]
+SUBMODULES = ["errors", "metrics", "outfits", "config"]
 
 
 def test_the_public_names_are_these() -> None:
-    assert list(panfit.__all__) == PUBLIC
-    assert dir(panfit) == sorted(PUBLIC)
+    assert list(panfit.__all__) == [*PUBLIC, *SUBMODULES]
+    assert dir(panfit) == sorted([*PUBLIC, *SUBMODULES])
+
+
+@pytest.mark.parametrize("name", SUBMODULES)
+def test_a_light_module_is_reached_without_importing_it(name: str) -> None:
+    code = f"import panfit; print(panfit.{name}.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == f"panfit.{name}\n"
 
 
 @pytest.mark.parametrize("name", PUBLIC)

@@ -7,6 +7,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from panfit import config as config
+    from panfit import errors as errors
+    from panfit import metrics as metrics
+    from panfit import outfits as outfits
     from panfit.config import Config as Config
     from panfit.data.check import check_dataset as check_dataset
     from panfit.data.folder import read_dataset as read_dataset
@@ -58,9 +62,12 @@ _HOMES = {
 }
 """Module -> its public names, in the order of the pipeline. A name never equals a submodule's."""
 
+_SUBMODULES = ("errors", "metrics", "outfits", "config")
+"""Light modules that are reached by ``import panfit`` alone, as in ``panfit.metrics.auc(...)``."""
+
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
-__all__ = ["__version__", *_HOME_OF]
+__all__ = ["__version__", *_HOME_OF, *_SUBMODULES]
 
 
 def __getattr__(name: str) -> Any:
@@ -68,6 +75,8 @@ def __getattr__(name: str) -> Any:
         from importlib.metadata import version
 
         return version("panfit")
+    if name in _SUBMODULES:
+        return import_module(f"panfit.{name}")
     if name not in _HOME_OF:
         raise AttributeError(f"module 'panfit' has no attribute {name!r}")
     value = getattr(import_module(_HOME_OF[name]), name)

@@ -5,8 +5,8 @@ is quick. What a command's errors and exit statuses mean: panfit.exits.
 """
 
 import json
-import os
 import logging
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
