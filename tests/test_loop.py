@@ -1,5 +1,6 @@
 """fit(): what it leaves behind, that it repeats and resumes exactly, and how it refuses."""
 
+import errno
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -132,6 +133,30 @@ def test_a_damaged_state_is_refused(dataset: Dataset, tmp_path: Path) -> None:
     state.write_bytes(state.read_bytes()[:100])
     with pytest.raises(TrainingError, match="damaged"):
         fit(config, dataset, tmp_path / "run", progress=False, resume=True)
+
+
+def test_a_full_disk_keeps_the_state_before(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny_config()
+    fit(config, dataset, tmp_path / "straight", progress=False)
+    with pytest.raises(KeyboardInterrupt):
+        fit(config, dataset, tmp_path / "run", progress=False, on_step=stop_at(2))
+    before = (tmp_path / "run" / STATE_FILE).read_bytes()
+
+    def write_half(path: Path, content: bytes) -> int:
+        with path.open("wb") as file:
+            file.write(content[: len(content) // 2])
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", write_half)
+        with pytest.raises(TrainingError, match="No space left"):
+            fit(config, dataset, tmp_path / "run", progress=False, resume=True, on_step=stop_at(1))
+    with (tmp_path / "run" / "log.jsonl").open("a") as file:
+        file.write('{"epoch": 0, "los')  # what a full disk leaves of a line
+    assert (tmp_path / "run" / STATE_FILE).read_bytes() == before
+    assert not [path for path in (tmp_path / "run").iterdir() if path.name.startswith(".")]
+    fit(config, dataset, tmp_path / "run", progress=False, resume=True)
+    assert_same_run(tmp_path / "straight", tmp_path / "run")
 
 
 def test_a_non_finite_loss_names_its_batch(dataset: Dataset, tmp_path: Path) -> None:

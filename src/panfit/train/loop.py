@@ -36,7 +36,7 @@ from panfit.train.frozen import keep_maps
 from panfit.train.optimizer import beta_at, build_optimizer, rate_factor, set_rates
 from panfit.train.pretrain import pretrain_trunk
 from panfit.train.progress import Reporter, StopRequest
-from panfit.train.run_folder import LOG_FILE, check_learnable, fingerprint, prepare_folder
+from panfit.train.run_folder import LOG_FILE, check_learnable, cut_log, fingerprint, prepare_folder
 from panfit.train.state import STATE_FILE, Progress, load_state, save_state
 from panfit.train.step import TripletSource, collate, outfits_of, step_terms
 
@@ -161,10 +161,7 @@ class _Run:
             fingerprint=self.fingerprint,
             average=self.average,
         )
-        log_file = self.out / LOG_FILE
-        lines = log_file.read_text("utf-8").splitlines() if log_file.exists() else []
-        kept = [line for line in lines if json.loads(line)["epoch"] < self.progress.epoch]
-        log_file.write_text("".join(f"{line}\n" for line in kept), "utf-8")
+        cut_log(self.out, epochs=self.progress.epoch)
 
     def train(self) -> FitReport:
         """Epochs until the end, early stopping, or Ctrl-C."""

@@ -14,7 +14,6 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from panfit.config import Config
@@ -26,7 +25,7 @@ from panfit.outfits import Catalogue, Dataset
 from panfit.train.chance import PRETRAIN, PRETRAIN_ORDER, chance_seed
 from panfit.train.progress import Reporter, StopRequest
 from panfit.train.run_folder import fingerprint
-from panfit.train.state import Progress, load_state, save_state
+from panfit.train.state import Progress, load_state, save_state, write_tensors
 
 MIN_WORD_COUNT = 10
 """A title word that fewer items carry says too little to learn from."""
@@ -139,7 +138,7 @@ def pretrain_trunk(
         progress.epoch += 1
         save_state(state_file, progress, model=learner, optimizer=optimizer, fingerprint=belongs)
     tensors = {**trunk.state_dict(), **head.state_dict()}
-    save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, out / TRUNK_FILE)
+    write_tensors(out / TRUNK_FILE, {name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
     for parameter, trainable in zip(trunk.parameters(), was_trainable, strict=True):
         parameter.requires_grad_(trainable)
     model.train(model.training)  # a frozen trunk goes back to evaluation mode

@@ -49,7 +49,7 @@ def prepare_folder(out: Path, config: Config, dataset: Dataset, *, resume: bool)
         return
     if (out / RUN_FILE).exists() or (out / STATE_FILE).exists():
         raise TrainingError(f"{out}: there is a run here already; go on with it by --resume, or name another folder")
-    if out.exists() and any(out.iterdir()):
+    if out.exists() and any(path.name != CONFIG_FILE for path in out.iterdir()):  # a start that failed leaves that
         raise TrainingError(f"{out}: this folder holds something else; name a new folder for the run")
     out.mkdir(parents=True, exist_ok=True)
     folder = None if dataset.folder is None else os.fspath(dataset.folder.resolve())
@@ -62,6 +62,20 @@ def prepare_folder(out: Path, config: Config, dataset: Dataset, *, resume: bool)
     }
     (out / CONFIG_FILE).write_text(config.to_toml(), "utf-8")
     write_aside(out / RUN_FILE, json.dumps(run, indent=1) + "\n")
+
+
+def cut_log(out: Path, *, epochs: int) -> None:
+    """Keep the log's lines of the first ``epochs`` epochs; a line that a full disk or a kill left half is dropped."""
+    log_file = out / LOG_FILE
+    kept = []
+    for line in log_file.read_text("utf-8").splitlines() if log_file.exists() else []:
+        try:
+            epoch = json.loads(line)["epoch"]
+        except ValueError:
+            continue
+        if epoch < epochs:
+            kept.append(line)
+    write_aside(log_file, "".join(f"{line}\n" for line in kept))
 
 
 def write_aside(path: Path, text: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from panfit.errors import TrainingError
@@ -67,10 +67,19 @@ def save_state(
                 scalars[f"optimizer.{index}.{name}"] = value
     header = {"progress": json.dumps(asdict(progress)), "scalars": json.dumps(scalars), "fingerprint": fingerprint}
     copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+    write_tensors(path, copies, header=header)
+
+
+def write_tensors(path: Path, tensors: dict[str, Tensor], *, header: dict[str, str] | None = None) -> None:
+    """Write a safetensors file aside, then rename it. Raises TrainingError where it cannot be written (a full disk)."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        save_file(copies, aside, metadata=header)
+        aside.write_bytes(save(tensors, metadata=header))
         aside.replace(path)
+    except OSError as error:
+        raise TrainingError(
+            f"{path}: cannot be written: {error.strerror}. What was saved before is whole: make room, then --resume"
+        ) from error
     finally:
         aside.unlink(missing_ok=True)
 
