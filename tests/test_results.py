@@ -210,3 +210,11 @@ def test_no_results_yet(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text(f"{BEGIN}\n{END}\n")
     assert main(["--root", str(tmp_path)]) == 0
     assert "No results yet." in (tmp_path / "README.md").read_text()
+
+
+def test_the_headline_leaves_studies_out(tmp_path: Path) -> None:
+    for recipe in ("closet", "codes.soft"):
+        write(tmp_path, 0.9, recipe=recipe)
+    assert "codes.soft" in results_table(tmp_path)
+    assert "codes.soft" not in results_table(tmp_path, headline=True)
+    assert "| pan | closet |" in results_table(tmp_path, headline=True)

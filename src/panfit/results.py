@@ -151,19 +151,23 @@ def read_results(folder: str | Path) -> list[dict[str, Any]]:
     return contents
 
 
-def results_table(folder: str | Path, *, dataset: str | None = None, split: str = "test") -> str:
+def results_table(
+    folder: str | Path, *, dataset: str | None = None, split: str = "test", headline: bool = False
+) -> str:
     """Markdown tables of a results folder, one a data set, best AUC first; "" where there is nothing.
 
     Args:
         folder: as `write_result` filled it.
         dataset: only this one's table.
         split: which split's results.
+        headline: leave out the rows of studies, whose recipe is named "study.row".
 
     Raises:
         DataError: files that are not results, or results of two versions of one data set.
     """
     files = [content for content in read_results(folder) if "case" not in content and content["split"] == split]
     files = [content for content in files if dataset in (None, content["dataset"])]
+    files = [content for content in files if not (headline and "." in content["recipe"])]
     files.sort(key=lambda content: str(content["dataset"]))
     tables = []
     for name, group in groupby(files, key=lambda content: str(content["dataset"])):
@@ -192,11 +196,12 @@ def stale_files(root: str | Path) -> dict[Path, str]:
     """
     root = Path(root)
     tables = results_table(root / "results") or "No results yet."
+    headline = results_table(root / "results", headline=True) or "No results yet."
     benchmarks = benchmarks_table(root / "results")
     document = root / "docs" / "results.md"
     whole = f"{tables}\n\n## Benchmarks\n\n{benchmarks}" if benchmarks else tables
     stale = {}
-    for path, block in ((document, whole), (root / "README.md", tables)):
+    for path, block in ((document, whole), (root / "README.md", headline)):
         text = path.read_text("utf-8") if path.exists() else ""
         if path == document and BEGIN not in text:
             text = f"# Results\n\nMade by `make results` from the files under `results/`.\n\n{BEGIN}\n{END}\n"
