@@ -102,8 +102,8 @@ def make_report(story: Story, *, seed: int) -> Report:
         title="A wardrobe with a known answer",
         lead=(
             f"{len(dataset.catalogue):,} drawn garments, {len(dataset.user_ids)} users whose tastes are known, and "
-            "PAN, which sees only photos and likes. Because the world is drawn, we know the best score that anybody "
-            "could reach, and where each user looks."
+            "PAN, which learns from photos, titles and likes. Because the world is drawn, we know the best score that "
+            "anybody could reach, and where each user looks."
         ),
         facts=[
             (f"{best.auc:.3f}", f"AUC of PAN on test, binary codes; the ceiling is {top.auc:.3f}"),
