@@ -235,8 +235,9 @@ def _looks(report: Report) -> str:
     return (
         f"<section>\n<h2>The same outfit, through two users&rsquo; eyes</h2>\n{sentences}\n"
         f'<div class="panel"><div class="looks" style="--columns: {len(report.slots)}"><div></div>{heads}'
-        f'{"".join(rows)}</div><div class="scale">looks less than others {_image(report.color_bar, "color scale")} looks more'
-        '<span class="outline"></span> the regions this user truly cares about</div></div>\n</section>'
+        f'{"".join(rows)}</div><div class="scale">looks less than others '
+        f'{_image(report.color_bar, "color scale")} looks more<span class="outline"></span> '
+        "the regions this user truly cares about</div></div>\n</section>"
     )
 
 
