@@ -203,7 +203,7 @@ def evaluate(
         return
     Console().print(result_table(results, [str(each) for each in runs]))
     if comparison is not None:
-        Console().print(comparison_table(comparison, str(run), str(against)))
+        Console().print(comparison_table(comparison))
 
 
 @app.command()

@@ -21,20 +21,25 @@ def summary_table(summary: Mapping[str, Any]) -> Table:
 
 
 def result_table(results: Sequence[Result], names: Sequence[str]) -> Table:
-    """One row a run: binary with its 95 % interval, relaxed in a line below."""
+    """Three lines a run: binary codes, their 95 % intervals, relaxed codes. It fits a terminal of 80 columns."""
     first = results[0]
     title = f"{first.dataset}, {first.split} split, {first.negatives} negatives, {first.users} users"
-    table = _table(title, "run", "codes", *(f">{name}" for name in TITLES.values()))
-    for name, result in zip(names, results, strict=True):
-        binary = [f"{getattr(result, metric):.4f} {_interval(result.ci95.get(metric))}" for metric in TITLES]
-        table.add_row(escape(name), "binary", *binary)
-        table.add_row("", "relaxed", *(f"{result.relaxed[metric]:.4f}" for metric in TITLES), style="dim")
+    table = _table(title, "codes", *(f">{name}" for name in TITLES.values()))
+    letters = ["A ", "B "] if len(results) > 1 else [""]
+    if len(results) > 1:
+        lines = [f"{letter}= {escape(name)}" for letter, name in zip(letters, names, strict=True)]
+        table.caption, table.caption_justify = "\n".join(lines), "left"
+    for letter, result in zip(letters, results, strict=True):
+        table.add_section()
+        table.add_row(f"{letter}binary", *(f"{getattr(result, metric):.4f}" for metric in TITLES))
+        table.add_row("  95 %", *(_interval(result.ci95.get(metric)) for metric in TITLES), style="dim")
+        table.add_row(f"{letter}relaxed", *(f"{result.relaxed[metric]:.4f}" for metric in TITLES))
     return table
 
 
-def comparison_table(comparison: Comparison, first: str, second: str) -> Table:
-    """The paired differences of two runs, binary codes."""
-    title = f"{escape(first)} minus {escape(second)}, {comparison.users} users in common"
+def comparison_table(comparison: Comparison) -> Table:
+    """The paired differences of two runs, A and B of the table above it; binary codes."""
+    title = f"A minus B, {comparison.users} users in common"
     table = _table(title, "metric", ">difference", ">95 %", ">p")
     for metric, name in TITLES.items():
         difference = comparison.differences[metric]
@@ -67,7 +72,7 @@ def _table(title: str | None, *columns: str) -> Table:
 
 
 def _interval(interval: tuple[float, float] | None) -> str:
-    return "" if interval is None else f"[dim]({interval[0]:.3f}-{interval[1]:.3f})[/dim]"
+    return "" if interval is None else f"{interval[0]:.3f}-{interval[1]:.3f}"
 
 
 def _flat(values: Mapping[str, Any], path: str = "") -> Iterable[tuple[str, Any]]:
