@@ -129,8 +129,10 @@ def closet(source: Path, work: Path) -> Dataset:
 
 
 def wardrobe(work: Path, *, signal: float = 1.0) -> Dataset:
-    """The demo's wardrobe world, drawn once; with signal 0 a world in which there is nothing to learn."""
-    settings = WardrobeConfig.demo()
+    """The wardrobe world, drawn once; with signal 0 a world in which there is nothing to learn."""
+    settings = WardrobeConfig.demo(
+        name="wardrobe", num_groups=6, swapped=0.1, items_per_category=(260, 40, 100), likes_per_user=(100, 10, 20)
+    )
     if not signal:  # more users and test likes, so that chance is known to a hundredth
         changes = {"name": "wardrobe-signal0", "signal": 0.0, "num_users": 200, "likes_per_user": (20.0, 5.0, 40.0)}
         settings = settings.model_copy(update=changes)
@@ -166,9 +168,13 @@ def studies(names: list[str], source: Path, work: Path, results: Path, seeds: li
             for row, changes in CODES.items():
                 recipe = Recipe(row, "closet.toml", (*SAME, *changes))
                 run(recipe, dataset, seed=0, work=work, results=results, trunk=trunk)
-        elif name == "codes-wardrobe":
+        elif name == "wardrobe":
             dataset = wardrobe(work)
             ceiling(dataset, results)
+            for seed in seeds:
+                run(Recipe("wardrobe", "wardrobe.toml"), dataset, seed=seed, work=work, results=results)
+        elif name == "codes-wardrobe":
+            dataset = wardrobe(work)
             trunk = pretrained(dataset, "wardrobe.toml", work=work)
             for row, changes in CODES.items():
                 recipe = Recipe(row, "wardrobe.toml", (*SAME, *changes))
@@ -178,7 +184,7 @@ def studies(names: list[str], source: Path, work: Path, results: Path, seeds: li
         yield name
 
 
-STUDIES = ("closet", "codes-closet", "codes-wardrobe", "signal0", "closet-without")
+STUDIES = ("closet", "wardrobe", "codes-closet", "codes-wardrobe", "signal0", "closet-without")
 
 
 def main() -> None:
@@ -187,7 +193,7 @@ def main() -> None:
     parser.add_argument("--closet", type=Path, default=ROOT.parent / "shared/data/closet", help="the closet's tables")
     parser.add_argument("--work", type=Path, default=ROOT / "runs/experiments", help="where runs live and resume")
     parser.add_argument("--results", type=Path, default=ROOT / "results", help="where result files go")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the closet's headline")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the headlines")
     parser.add_argument("--threads", type=int, default=1, help="of torch")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
