@@ -9,15 +9,16 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from panfit import demo_story
+from panfit import pointing
 from panfit.codes import OutfitScorer
 from panfit.data.wardrobe import Truth, WardrobeConfig, read_truth
 from panfit.demo import RECIPES, overlaid, run_demo, stored_config, trunk_config
-from panfit.demo_story import different_eyes, measure_pointing
+from panfit.demo_story import different_eyes
 from panfit.errors import DataError
 from panfit.explain import score_parts, spatial_maps
 from panfit.model.batch import OutfitBatch
 from panfit.outfits import IntArray
+from panfit.pointing import measure_pointing
 from panfit.recommend import Recommender, load
 
 
@@ -114,13 +115,13 @@ def test_pointing_is_high_for_maps_of_the_true_regions_and_chance_for_maps_that_
             [[truth.regions(user, item, size=size) + 0.1 for item in items.tolist()] for user in users.tolist()]
         )
 
-    monkeypatch.setattr(demo_story, "spatial_maps", planted)
+    monkeypatch.setattr(pointing, "spatial_maps", planted)
     found = measure_pointing(pan, truth, pools, np.random.default_rng(0))
     assert found.own > 0.8
     assert found.own > found.another
     assert found.own_ci95[0] <= found.own <= found.own_ci95[1]
 
-    monkeypatch.setattr(demo_story, "spatial_maps", lambda *_: np.ones((len(truth.groups), 3 * 8, 4, 4)))
+    monkeypatch.setattr(pointing, "spatial_maps", lambda *_: np.ones((len(truth.groups), 3 * 8, 4, 4)))
     nothing = measure_pointing(pan, truth, pools, np.random.default_rng(0))
     assert nothing.own == nothing.another == 0.5
 

@@ -56,6 +56,14 @@ def test_a_region_gets_an_outline_and_keeps_its_inside() -> None:
     assert not outlined[5, 5]
 
 
+def test_colors_are_faint_beside_the_item() -> None:
+    within = np.zeros((30, 30), dtype=bool)
+    within[:, :15] = True
+    picture = np.asarray(heat_map(WHITE, np.full((2, 2), 9.0), reach=1.0, within=within, size=30)).astype(int)
+    inside, beside = (255 - picture[15, column].min() for column in (3, 27))
+    assert inside > 3 * beside > 0
+
+
 def test_the_color_bar_runs_from_less_to_more() -> None:
     bar = np.asarray(color_bar(64, 5)).astype(int)
     assert bar.shape == (5, 64, 3)

@@ -42,7 +42,7 @@ def interval_chart(
         for place, row in enumerate(rows):
             found, color = values[row], _series(place)
             axis.plot([found.low, found.high], [place, place], color=color, linewidth=2.2, solid_capstyle="round")
-            axis.plot(found.second, place, "o", color="none", markeredgecolor=color, markersize=5.5)
+            axis.plot(found.second, place + 0.24, "o", color="none", markeredgecolor=color, markersize=5.5)
             axis.plot(found.value, place, "o", color=color, markersize=8)
         axis.axvline(ceilings[name], color=INK, linewidth=1.1, dashes=(4, 3))
         axis.axvline(chance[name], color=SOFT, linewidth=1.0, linestyle=":")

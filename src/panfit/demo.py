@@ -44,7 +44,7 @@ Values = dict[str, dict[str, object]]
 
 NO_ATTENTION: Values = {"attention": {"kind": "none"}}
 USER_LOSS: Values = {"loss": {"lambda_user": 0.1}}
-HARD_NEGATIVES: Values = {"negatives": {"hard_ratio": 0.5}}
+HARD_NEGATIVES: Values = {"negatives": {"hard_ratio": 0.25}}
 
 RECIPES = (
     Recipe("none", "hashing and Eq. 4 alone", NO_ATTENTION),
@@ -78,7 +78,7 @@ def trunk_config() -> Config:
             "code_norm": "batch",
             "encoder_init_std": 0.0,
         },
-        "negatives": {"per_like": 4, "source": "batch", "hard_ratio": 0.0, "compare": "personal", "k_ratio": 0.05},
+        "negatives": {"per_like": 4, "source": "batch", "hard_ratio": 0.0, "choose": "random", "k_ratio": 0.5},
         "loss": {"lambda_user": 0.0},
         "optimizer": {
             "name": "adamw",

@@ -7,30 +7,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from panfit.bootstrap import interval95, resampled_means
 from panfit.config import Config
 from panfit.data.wardrobe import Truth, Wardrobe
 from panfit.data.wardrobe_truth import CATEGORIES
 from panfit.evaluate import Result
 from panfit.explain import color_bar, heat_map, relative_maps, score_parts, spatial_maps, upsample
-from panfit.metrics import auc
 from panfit.outfits import IntArray, Kind, Outfits
 from panfit.pedigree import pedigree
+from panfit.pointing import EVERYWHERE, Pointing, measure_pointing, places_of
 from panfit.recommend import Recommender
 from panfit.report import Card, Look, Report, Row
 
-FloatArray = NDArray[np.float64]
-
-EVERYWHERE = "color"
-"""The factor that is seen wherever the garment is: whoever cares about it need not look anywhere in particular."""
 NUM_LIKED, NUM_RECOMMENDED = 3, 6
 CARD_PIXELS, HEAT_PIXELS = 150, 280
-HEAT_REACH = 1.0
-"""log2 of how much more than others a user looks at a place that gets the strongest color: twice as much."""
-POINTING_ITEMS = 20
-"""Test garments of each category on which the maps are held against the truth."""
+HEAT_REACH = 1.3
+"""log2 of how much more than others a user looks at a place that gets the strongest color."""
 RANDOM_OUTFITS = 2000
 """Outfits of test garments among which a recommended one's true utility is ranked."""
 
@@ -68,23 +60,6 @@ class Story:
     pan: Recommender
     config: Config
     seconds: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Pointing:
-    """How well maps point at regions: the share of (inside, outside) pixel pairs in which inside is looked at more.
-
-    Attributes:
-        own: with each user's own maps; another: with the maps of a user of another group. Chance is 0.5.
-        own_ci95, another_ci95: over users.
-    """
-
-    own: float
-    own_ci95: tuple[float, float]
-    another: float
-    another_ci95: tuple[float, float]
-    users: int
-    garments: int
 
 
 def make_report(story: Story, *, seed: int) -> Report:
@@ -171,7 +146,7 @@ def liked_cards(story: Story, user: int) -> list[Card]:
 
 
 def recommended_cards(story: Story, user: int, rng: np.random.Generator) -> list[Card]:
-    """The best outfits of test garments, no two of which share two garments, each with its true rank."""
+    """The best outfits of test garments, no garment twice, each with its true rank among random ones."""
     dataset, truth = story.wardrobe.dataset, story.wardrobe.truth
     pools = dataset.split_items("test")
     random = np.stack([rng.choice(pool, RANDOM_OUTFITS) for pool in pools], axis=1)  # (R, S)
@@ -180,14 +155,14 @@ def recommended_cards(story: Story, user: int, rng: np.random.Generator) -> list
     ranked, _ = story.pan.recommend(dataset.user_ids[user], top=len(candidates), among=candidates)
     chosen: list[tuple[str | None, ...]] = []
     for outfit in ranked:
-        if all(len(set(outfit) & set(other)) < 2 for other in chosen):
+        if not any(set(outfit) & set(other) for other in chosen):
             chosen.append(outfit)
         if len(chosen) == NUM_RECOMMENDED:
             break
     items = np.stack([dataset.catalogue.rows(outfit) for outfit in chosen])  # (n, S)
     outfits = Outfits(np.full(len(items), user), items)
-    shares = [float((utility < true).mean()) for true in truth.utility(outfits)]
-    return _cards(story, outfits, [f"truly better than {share:.0%} of random outfits" for share in shares])
+    beaten = [int((utility < true).sum()) for true in truth.utility(outfits)]
+    return _cards(story, outfits, [f"truly better than {n:,} of {RANDOM_OUTFITS:,} random outfits" for n in beaten])
 
 
 def _cards(story: Story, outfits: Outfits, notes: Sequence[str]) -> list[Card]:
@@ -213,61 +188,34 @@ def look(story: Story, user: int, outfit: IntArray) -> Look:
     pictures, captions = [], []
     for slot, item in enumerate(outfit.tolist()):
         relative = relative_maps(maps[:, slot])[user]  # (H, W)
-        region = truth.regions(user, item, size=HEAT_PIXELS)  # (h, w)
+        region = places_of(truth, user, item, size=HEAT_PIXELS)  # (h, w)
+        garment = truth.factor_region(item, EVERYWHERE, size=HEAT_PIXELS)  # (h, w)
         photo = truth.picture(item, size=HEAT_PIXELS)
-        pictures.append(heat_map(photo, relative, reach=HEAT_REACH, region=region, size=HEAT_PIXELS))
-        inside = 2 ** upsample(relative, HEAT_PIXELS)[region].mean() if region.any() else 1.0
-        captions.append(f"{_and(truth.cares(user, item))}: {inside:.2f} times what others look")
+        pictures.append(heat_map(photo, relative, reach=HEAT_REACH, region=region, within=garment, size=HEAT_PIXELS))
+        seen = region & garment
+        places = _and([factor for factor in truth.cares(user, item) if factor != EVERYWHERE])
+        times = f": {2 ** upsample(relative, HEAT_PIXELS)[seen].mean():.1f} x the usual look" if seen.any() else ""
+        captions.append(f"{places}{times}" if places else "only the color matters")
     return Look(dataset.user_ids[user], f"cares about {_cares(truth, user)}", tuple(pictures), tuple(captions))
 
 
-def measure_pointing(pan: Recommender, truth: Truth, pools: Sequence[IntArray], rng: np.random.Generator) -> Pointing:
-    """Hold every user's maps against the true regions, on some garments of each pool.
-
-    Maps are taken relative to the mean over users, so that a garment's outline alone points nowhere. Users who care
-    about nothing but color are left out where they do.
-    """
-    items = np.concatenate([rng.permutation(pool)[:POINTING_ITEMS] for pool in pools])  # (N,)
-    users = np.arange(len(truth.groups))
-    others = np.array([rng.choice(users[truth.groups != truth.groups[user]]) for user in users])  # (M,)
-    maps = spatial_maps(pan.model, pan.inputs, users, items)  # (M, N, H, W)
-    values = np.full((2, len(users), len(items)), np.nan)  # own and another's, NaN where nothing is to be seen
-    for column, item in enumerate(items.tolist()):
-        relative = relative_maps(maps[:, column])  # (M, H, W)
-        large = [upsample(values_of_user, truth.image_size).ravel() for values_of_user in relative]
-        for user in users.tolist():
-            places = [factor for factor in truth.cares(user, item) if factor != EVERYWHERE]
-            if not places:
-                continue
-            region = np.any([truth.factor_region(item, factor) for factor in places], axis=0).ravel()  # (h * w,)
-            for row, eyes in enumerate((user, others[user])):
-                values[row, user, column] = auc(large[eyes][region], large[eyes][~region])
-    counted = np.isfinite(values[0])  # (M, N)
-    weights = counted.sum(axis=1).astype(np.float64)  # (M,)
-    means = [np.where(counted, each, 0).sum(axis=1) / np.maximum(weights, 1) for each in values]  # (M,) each
-    drawn = resampled_means({"own": (means[0], weights), "another": (means[1], weights)}, 0, resamples=1000)
-    return Pointing(
-        own=float(np.average(means[0], weights=weights)),
-        own_ci95=interval95(drawn["own"]),
-        another=float(np.average(means[1], weights=weights)),
-        another_ci95=interval95(drawn["another"]),
-        users=int((weights > 0).sum()),
-        garments=len(items),
-    )
-
-
 def _attention_sentences(pointing: Pointing) -> list[str]:
-    def percent(value: float, ci95: tuple[float, float]) -> str:
-        return f"{value:.0%} (95 % interval {ci95[0]:.0%} to {ci95[1]:.0%})"
+    def percent(value: float, ci95: tuple[float, float] | None = None) -> str:
+        interval = "" if ci95 is None else f" (95% interval {ci95[0]:.0%} to {ci95[1]:.0%})"
+        return f"{value:.0%}{interval}"
 
+    by_category = _and(
+        [f"{percent(own)} on {category}s" for category, own in zip(CATEGORIES, pointing.own_by_category, strict=True)]
+    )
     return [
         "Both see the same three garments. Red: this user looks there more than the average user; blue: less. The "
-        "green line is the region that the user truly cares about. Users and outfit were chosen by the truth and by "
+        "green line is the place that the user truly cares about. Users and outfit were chosen by the truth and by "
         "chance, not by how well the model does on them.",
-        f"Over all {pointing.users} users and {pointing.garments} test garments: take a pixel inside what a user cares "
-        f"about, and one outside. The user's own map looks more at the inside one in "
+        f"Over all {pointing.users} users and {pointing.garments} test garments: take a pixel of a garment inside what "
+        f"a user cares about, and one outside. The user's own map looks more at the inside one in "
         f"{percent(pointing.own, pointing.own_ci95)} of such pairs, the map of a user of another group in "
-        f"{percent(pointing.another, pointing.another_ci95)}; chance is 50 %.",
+        f"{percent(pointing.another, pointing.another_ci95)}; chance is 50%. The user's own: {by_category}. The "
+        "paper's attention has one map of places a user for all categories: collars, waists and heels have to share it.",
     ]
 
 

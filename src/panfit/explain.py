@@ -23,6 +23,8 @@ OUTLINE = (23, 178, 106)
 """Color of a region's outline."""
 STRONGEST = 0.78
 """Opacity of the strongest color, so that the garment still shines through."""
+FAINT = 0.2
+"""Share of the opacity that is left beside the item: a plain ground has nothing to look at."""
 
 
 def score_parts(
@@ -85,6 +87,7 @@ def heat_map(
     *,
     reach: float,
     region: NDArray[np.bool_] | None = None,
+    within: NDArray[np.bool_] | None = None,
     size: int = 256,
 ) -> Image.Image:
     """A photo under a map's colors.
@@ -94,6 +97,7 @@ def heat_map(
         values: (H, W) signed; 0 is left uncolored.
         reach: the absolute value that gets the strongest color; beyond it nothing grows.
         region: (h, w) True where an outline is drawn around, or None.
+        within: (size, size) True where the item is; elsewhere the colors are faint. None: everywhere.
         size: side of the result, pixels.
 
     Returns:
@@ -103,9 +107,11 @@ def heat_map(
     ground = np.repeat(np.asarray(gray, dtype=np.float64)[..., None], 3, axis=2)  # (size, size, 3)
     strength = np.clip(upsample(values, size) / reach, -1, 1)[..., None]  # (size, size, 1)
     opacity = STRONGEST * np.abs(strength)  # (size, size, 1)
+    if within is not None:
+        opacity = np.where(within[..., None], opacity, FAINT * opacity)
     color = np.where(strength >= 0, MORE, LESS)  # (size, size, 3)
     picture = (1 - opacity) * ground + opacity * color  # (size, size, 3)
-    if region is not None:
+    if region is not None and region.any():
         picture[_outline(region, size)] = OUTLINE
     return Image.fromarray(picture.round().astype(np.uint8))
 

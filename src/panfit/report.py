@@ -153,13 +153,13 @@ def _results(report: Report) -> str:
     chart = interval_chart(panels, ceilings=ceilings, chance=dict.fromkeys(panels, CHANCE["auc"]))
     return (
         "<section>\n<h2>The paper&rsquo;s ablation, in small</h2>\n"
-        "<p>Test outfits are made of garments that no training outfit wears. Large: binary codes, with the 95&nbsp;% "
+        "<p>Test outfits are made of garments that no training outfit wears. Large: binary codes, with the 95% "
         "interval over users; small: relaxed codes. The bar runs from chance to the ceiling, which is what a scorer "
         "reaches that knows every user&rsquo;s true taste. Hard negatives are other users&rsquo; likes.</p>\n"
         f'<div class="panel"><table><thead><tr><th>recipe</th>{head}</tr></thead><tbody>{"".join(lines)}'
         f'<tr class="ceiling">{ceiling}{cells}</tr></tbody></table></div>\n'
         f'<div class="panel">{chart}<p class="small soft" style="margin: 8px 0 0">Filled: binary codes with their '
-        "95&nbsp;% interval. Hollow: relaxed codes.</p></div>\n"
+        "95% interval. Hollow: relaxed codes.</p></div>\n"
         "<h3>While training</h3>\n"
         f'<div class="panel">{curve_chart(report.curves, x_label="epoch", y_label="validation AUC, binary codes")}'
         "</div>\n</section>"
