@@ -215,7 +215,7 @@ def _attention_sentences(pointing: Pointing) -> list[str]:
         f"a user cares about, and one outside. The user's own map looks more at the inside one in "
         f"{percent(pointing.own, pointing.own_ci95)} of such pairs, the map of a user of another group in "
         f"{percent(pointing.another, pointing.another_ci95)}; chance is 50%. The user's own: {by_category}. The "
-        "paper's attention has one map of places a user for all categories: collars, waists and heels have to share it.",
+        "paper's attention has one map of places a user for all categories: collar, waist and heel have to share it.",
     ]
 
 
