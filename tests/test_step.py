@@ -13,7 +13,7 @@ from panfit.model.attention import UserAwareAttention
 from panfit.model.pan import Pan
 from panfit.outfits import Dataset, Outfits
 from panfit.train.loop import build_model
-from panfit.train.step import Triplets, TripletSource, collate, outfits_of, step_terms
+from panfit.train.step import StepInputs, Triplets, TripletSource, outfits_of, step_terms
 from tests.photos import tiny_config, with_photos
 
 CPU = torch.device("cpu")
@@ -22,6 +22,10 @@ CPU = torch.device("cpu")
 @pytest.fixture
 def dataset(tiny_dataset: Dataset, tmp_path: Path) -> Dataset:
     return with_photos(tiny_dataset, tmp_path)
+
+
+def items_of(model: Pan, inputs: ItemInputs) -> StepInputs:
+    return StepInputs(model, inputs, generator=None, device=CPU)
 
 
 def draw(config: Config, dataset: Dataset, model: Pan, inputs: ItemInputs, *, epoch: int = 5) -> Triplets:
@@ -33,8 +37,7 @@ def draw(config: Config, dataset: Dataset, model: Pan, inputs: ItemInputs, *, ep
     )
     return source.draw(
         dataset.likes["train"],
-        model,
-        inputs,
+        items_of(model, inputs),
         epoch=epoch,
         beta=1.5,
         rng=np.random.default_rng(1),
@@ -46,8 +49,7 @@ def one_step(config: Config, dataset: Dataset) -> tuple[Pan, dict[str, torch.Ten
     inputs = build_inputs(dataset, config)
     model = build_model(config, dataset, inputs)
     triplets = draw(config, dataset, model, inputs)
-    users, items = outfits_of(triplets)
-    batch = collate(inputs, users, items, generator=None, device=CPU)
+    batch = items_of(model, inputs).batch(*outfits_of(triplets))
     output = model(batch, beta=1.5)
     return model, step_terms(output, batch, triplets, config=config), triplets, output
 
@@ -69,8 +71,7 @@ def test_every_weight_gets_a_finite_gradient_that_is_not_zero(dataset: Dataset, 
     triplets = draw(config, dataset, model, inputs)
     assert triplets.mined.any()
     assert triplets.other_valid.any()
-    users, items = outfits_of(triplets)
-    batch = collate(inputs, users, items, generator=None, device=CPU)
+    batch = items_of(model, inputs).batch(*outfits_of(triplets))
     output = model(batch, beta=1.5, straight_through=hard_codes)
     step_terms(output, batch, triplets, config=config)["total"].backward()
     for name, parameter in model.named_parameters():
@@ -88,7 +89,7 @@ def test_a_step_runs_the_trunk_once_a_photo_and_attention_once_a_pair(dataset: D
     photos_seen, pairs_seen = [], []
     model.backbone.trunk.register_forward_hook(lambda module, args, result: photos_seen.append(len(args[0])))
     model.image_encoder.register_forward_hook(lambda module, args, result: pairs_seen.append(len(args[0])))
-    model(collate(inputs, users, items, generator=None, device=CPU))
+    model(items_of(model, inputs).batch(users, items))
     distinct_pairs = {(user, item) for user, outfit in zip(users, items, strict=True) for item in outfit}
     assert photos_seen == [len(np.unique(items))]
     assert pairs_seen == [len(distinct_pairs)]
@@ -158,10 +159,33 @@ def test_terms_equal_a_plain_reading_of_the_output(dataset: Dataset, compare: st
     assert terms["total"].item() == pytest.approx(total.item(), rel=1e-5)
 
 
-def test_collate_keeps_empty_slots_and_each_item_once(dataset: Dataset) -> None:
+@pytest.mark.parametrize("first", [[], [40], [60, 5], [5, 7, 40, 60]])
+def test_a_batch_keeps_empty_slots_and_each_item_once(dataset: Dataset, first: list[int]) -> None:
     inputs = build_inputs(dataset, tiny_config())
+    model = build_model(tiny_config(), dataset, inputs).eval()
     outfits = Outfits(np.array([0, 1]), np.array([[5, -1, 60], [5, 40, -1]]))
-    batch = collate(inputs, outfits.users, outfits.items, generator=None, device=CPU)
+    items = items_of(model, inputs)
+    items.add(np.array(first, dtype=np.int64))  # whatever was asked for before
+    batch = items.batch(outfits.users, outfits.items)
     assert batch.items.tolist() == [[0, -1, 2], [0, 1, -1]]
-    assert torch.equal(batch.inputs, inputs.batch(np.array([5, 40, 60])))
+    torch.testing.assert_close(batch.inputs, model.feature_maps(inputs.batch(np.array([5, 40, 60]))))
     assert batch.categories.tolist() == [0, 1, 2]
+
+
+def test_mining_by_loss_and_the_forward_pass_share_the_trunks_maps(dataset: Dataset) -> None:
+    config = tiny_config(negatives={"choose": "loss"})
+    inputs = build_inputs(dataset, config)
+    model = build_model(config, dataset, inputs)
+    seen: list[int] = []
+    model.backbone.trunk.register_forward_hook(lambda module, args, result: seen.append(len(args[0])))
+    likes = dataset.likes["train"]
+    source = TripletSource(likes, dataset.split_items("train"), ("top", "bottom", "shoe"), config=config)
+    items = items_of(model, inputs)
+    generator = torch.Generator().manual_seed(2)
+    triplets = source.draw(likes, items, epoch=5, beta=1.5, rng=np.random.default_rng(1), generator=generator)
+    users, outfits = outfits_of(triplets)
+    batch = items.batch(users, outfits)
+    assert sum(seen) == len(np.unique(outfits))
+    assert batch.inputs.requires_grad
+    step_terms(model(batch, beta=1.5), batch, triplets, config=config)["total"].backward()
+    assert all(weight.grad is not None for weight in model.backbone.trunk.parameters())

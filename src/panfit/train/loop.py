@@ -38,7 +38,7 @@ from panfit.train.pretrain import pretrain_trunk
 from panfit.train.progress import Reporter, StopRequest
 from panfit.train.run_folder import LOG_FILE, check_learnable, cut_log, fingerprint, prepare_folder
 from panfit.train.state import STATE_FILE, Progress, load_state, save_state
-from panfit.train.step import TripletSource, collate, outfits_of, step_terms
+from panfit.train.step import StepInputs, TripletSource, outfits_of, step_terms
 
 VALIDATION_RESAMPLES = 0
 """No bootstrap while training: intervals are the evaluation's business."""
@@ -233,13 +233,11 @@ class _Run:
         set_rates(self.optimizer, config.optimizer, factor)
         beta = beta_at(config.train, progress.epoch)
         likes = self.likes.take(rows)
-        triplets = self.triplets.draw(
-            likes, self.model, self.inputs, epoch=progress.epoch, beta=beta, rng=rng, generator=generator
-        )
-        users, items = outfits_of(triplets)
-        batch = collate(self.inputs, users, items, generator=generator, device=self.fabric.device)
         hard_codes = progress.epoch >= config.train.straight_through_from * config.train.epochs
+        items = StepInputs(self.model, self.inputs, generator=generator, device=self.fabric.device)
         with self.fabric.autocast():
+            triplets = self.triplets.draw(likes, items, epoch=progress.epoch, beta=beta, rng=rng, generator=generator)
+            batch = items.batch(*outfits_of(triplets))
             output = self.model(batch, beta=beta, straight_through=hard_codes)
             terms = step_terms(output, batch, triplets, config=config)
         if not torch.isfinite(terms["total"]):

@@ -41,24 +41,55 @@ class Triplets:
     other_valid: NDArray[np.bool_]
 
 
-def collate(
-    inputs: ItemInputs, users: IntArray, items: IntArray, *, generator: torch.Generator | None, device: torch.device
-) -> OutfitBatch:
-    """(B,) users and (B, S) item rows of the catalogue -> a batch that holds each distinct item once."""
-    distinct, places = np.unique(items, return_inverse=True)  # (N + 1,) or (N,), (B * S,)
-    places = places.reshape(items.shape)  # (B, S)
-    if distinct[0] == ABSENT:
-        distinct = distinct[1:]
-        places = places - 1  # absent slots become -1 again
-    rows = torch.from_numpy(distinct)  # (N,)
-    return OutfitBatch(
-        inputs=inputs.batch(distinct, generator=generator).to(device),
-        categories=inputs.categories[rows].to(device),
-        text=None if inputs.text is None else inputs.text[rows].to(device),
-        users=torch.from_numpy(users).to(device),
-        items=torch.from_numpy(places).to(device),
-        are_maps=inputs.kind == "kept",
-    )
+class StepInputs:
+    """The items of one step. Each photo is augmented, and passes the trunk, once: when it is first asked for.
+
+    Mining asks for the liked outfits' items first, the forward pass then for the rest; both see the same maps.
+    """
+
+    def __init__(
+        self, model: Pan, inputs: ItemInputs, *, generator: torch.Generator | None, device: torch.device
+    ) -> None:
+        self.model = model
+        self._inputs, self._generator, self._device = inputs, generator, device
+        self._place = np.full(len(inputs), ABSENT, dtype=np.int64)  # (all items,) where an item's map stands
+        self._maps: list[Tensor] = []  # each (n, C, H, W)
+
+    def add(self, items: IntArray) -> None:
+        """Compute the maps of the items (any shape, ABSENT skipped) that are not there yet."""
+        distinct = np.unique(items)
+        new = distinct[(distinct != ABSENT) & (self._place[distinct] == ABSENT)]  # (n,)
+        if not len(new):
+            return
+        inputs = self._inputs.batch(new, generator=self._generator).to(self._device)  # (n, ...)
+        with torch.enable_grad():  # miners ask without gradient; the forward pass goes on from the same maps
+            maps = inputs if self._inputs.kind == "kept" else self.model.feature_maps(inputs)  # (n, C, H, W)
+        start = sum(len(each) for each in self._maps)
+        self._place[new] = np.arange(start, start + len(new))
+        self._maps.append(maps)
+
+    def batch(self, users: IntArray, items: IntArray) -> OutfitBatch:
+        """(B,) users and (B, S) item rows of the catalogue -> a batch that holds each distinct item once."""
+        self.add(items)
+        distinct, places = np.unique(items, return_inverse=True)  # (N + 1,) or (N,), (B * S,)
+        places = places.reshape(items.shape)  # (B, S)
+        if distinct[0] == ABSENT:
+            distinct = distinct[1:]
+            places = places - 1  # absent slots become -1 again
+        maps = self._maps[0] if len(self._maps) == 1 else torch.cat(self._maps)  # (all so far, C, H, W)
+        order = self._place[distinct]  # (N,)
+        if not np.array_equal(order, np.arange(len(maps))):
+            maps = maps.index_select(0, torch.from_numpy(order).to(self._device))  # (N, C, H, W)
+        rows = torch.from_numpy(distinct)  # (N,)
+        text = self._inputs.text
+        return OutfitBatch(
+            inputs=maps,
+            categories=self._inputs.categories[rows].to(self._device),
+            text=None if text is None else text[rows].to(self._device),
+            users=torch.from_numpy(users).to(self._device),
+            items=torch.from_numpy(places).to(self._device),
+            are_maps=True,
+        )
 
 
 class TripletSource:
@@ -80,15 +111,14 @@ class TripletSource:
     def draw(
         self,
         likes: Outfits,
-        model: Pan,
-        inputs: ItemInputs,
+        items: StepInputs,
         *,
         epoch: int,
         beta: float,
         rng: np.random.Generator,
         generator: torch.Generator,
     ) -> Triplets:
-        """The triplets of one batch of likes. Scores are computed (without gradients) only where mining needs them."""
+        """The triplets of one batch of likes. Scores are computed (without gradient) only where mining needs them."""
         config = self._config.negatives
         pools = self._split_pools
         if config.source == "batch":
@@ -102,11 +132,12 @@ class TripletSource:
         other_users = np.zeros(0, dtype=np.int64)
         other_valid = np.zeros(0, dtype=np.bool_)
         if mines_outfits or needs_users:
+            model = items.model
             codes = model.user_codes(torch.from_numpy(likes.users).to(_device(model)), beta=beta)  # (B, D)
             distances = user_distances(codes).cpu()  # (B, B)
             near = near_users(distances, torch.from_numpy(likes.users), k_ratio=config.k_ratio)  # (B, B)
         if mines_outfits:
-            mined = self._mine_outfits(likes, near, distances, model, inputs, beta, generator)
+            mined = self._mine_outfits(likes, near, distances, items, beta, generator)
             hard = rng.random(valid.shape) < config.hard_ratio  # (B, K)
             hard &= mined.valid.numpy()
             rows = mined.rows.numpy()  # (B, K)
@@ -114,7 +145,7 @@ class TripletSource:
             valid |= hard
             is_mined = hard
         if needs_users:
-            others = self._mine_users(likes, near, distances, model, inputs, beta, generator, mining=mining)
+            others = self._mine_users(likes, near, distances, items, beta, generator, mining=mining)
             other_users = likes.users[others.rows[:, 0].numpy()]  # (B,)
             other_valid = others.valid[:, 0].numpy()
         return Triplets(likes, negatives, valid, is_mined, other_users, other_valid)
@@ -124,8 +155,7 @@ class TripletSource:
         likes: Outfits,
         near: Tensor,
         distances: Tensor,
-        model: Pan,
-        inputs: ItemInputs,
+        items: StepInputs,
         beta: float,
         generator: torch.Generator,
     ) -> Mined:
@@ -134,7 +164,7 @@ class TripletSource:
         allowed = self._not_known(likes)  # (B, B): [i, j] u_i is not known to like O_j
 
         def difficulty(pool: Tensor) -> Tensor:
-            return _pool_scores(model, inputs, likes, pool, beta=beta, personal=config.compare == "personal")
+            return _pool_scores(items, likes, pool, beta=beta, personal=config.compare == "personal")
 
         return mine(
             allowed, near, distances, choose=config.choose, count=config.per_like, difficulty=difficulty,
@@ -146,8 +176,7 @@ class TripletSource:
         likes: Outfits,
         near: Tensor,
         distances: Tensor,
-        model: Pan,
-        inputs: ItemInputs,
+        items: StepInputs,
         beta: float,
         generator: torch.Generator,
         *,
@@ -159,7 +188,7 @@ class TripletSource:
         choose = "any" if config.other_user == "any" or not mining else config.choose
 
         def difficulty(pool: Tensor) -> Tensor:
-            return _pool_scores(model, inputs, likes, pool.T, beta=beta, personal=False).T
+            return _pool_scores(items, likes, pool.T, beta=beta, personal=False).T
 
         return mine(allowed, near, distances, choose=choose, count=1, difficulty=difficulty, generator=generator)
 
@@ -171,20 +200,19 @@ class TripletSource:
         return torch.from_numpy(~self._known.contains(users, items) & (users != users.T))
 
 
-@torch.no_grad()
-def _pool_scores(
-    model: Pan, inputs: ItemInputs, likes: Outfits, pool: Tensor, *, beta: float, personal: bool
-) -> Tensor:
-    """(B, B) scores [i, j] of O_j for u_i where ``pool`` says so, 0 elsewhere; without dropout and augmentation."""
+def _pool_scores(items: StepInputs, likes: Outfits, pool: Tensor, *, beta: float, personal: bool) -> Tensor:
+    """(B, B) scores [i, j] of O_j for u_i where ``pool`` says so, 0 elsewhere; without dropout and without gradient."""
     scores = torch.zeros(pool.shape)  # (B, B)
     rows, columns = (place.numpy() for place in pool.nonzero(as_tuple=True))  # (P,), (P,)
     if not len(rows):
         return scores
+    items.add(likes.items)  # while the trunk is in training mode
+    model = items.model
     was_training = model.training
     model.eval()
     try:
-        batch = collate(inputs, likes.users[rows], likes.items[columns], generator=None, device=_device(model))
-        output = model(batch, beta=beta)
+        with torch.no_grad():
+            output = model(items.batch(likes.users[rows], likes.items[columns]), beta=beta)
     finally:
         model.train(was_training)
     scores[rows, columns] = (output.personal if personal else output.score).cpu().float()
