@@ -103,10 +103,14 @@ def run(recipe: Recipe, dataset: Dataset, *, seed: int, work: Path, results: Pat
     report = fit(config, dataset, folder, resume=resume, progress=False)
     model, info = from_pretrained(folder / "best")
     scorer = OutfitScorer(model, build_inputs(dataset, config), beta=float(info.extra["beta"]))
+    shown = config
+    if trunk is not None:  # a result file names no path of the machine it was made on
+        weights = trunk.relative_to(work).as_posix()
+        shown = config.model_copy(update={"backbone": config.backbone.model_copy(update={"weights": weights})})
     for kind in KINDS:
         result = evaluate(scorer, dataset, split="test", negatives=kind)
         path = write_result(
-            results, result, model=recipe.model, recipe=recipe.name, seed=seed, config=config, seconds=report.seconds
+            results, result, model=recipe.model, recipe=recipe.name, seed=seed, config=shown, seconds=report.seconds
         )
         log.warning("%s: FITB %.4f AUC %.4f NDCG %.4f", path.name, result.fitb, result.auc, result.ndcg)
 
