@@ -183,6 +183,7 @@ def evaluate(
 ) -> None:
     """FITB, AUC and NDCG: binary and relaxed codes, 95 % intervals."""
     from panfit.evaluate import compare, evaluate
+    from panfit.files import write_aside
     from panfit.present import comparison_table, result_table
     from panfit.recommend import load
 
@@ -197,7 +198,7 @@ def evaluate(
         comparison = compare(results[0], results[1], seed=seed)
         shown |= {"against": results[1].to_json(per_user=False), "difference": comparison.to_json()}
     if out is not None:
-        _write_aside(out, json.dumps(shown | results[0].to_json(), indent=1) + "\n")
+        write_aside(out, json.dumps(shown | results[0].to_json(), indent=1) + "\n")
     if as_json:
         print(json.dumps(shown, indent=1))
         return
@@ -260,15 +261,6 @@ def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
             bars.update(task, completed=done, total=total)
 
         yield update
-
-
-def _write_aside(path: Path, text: str) -> None:
-    aside = path.with_name(f".{path.name}.part")
-    try:
-        aside.write_text(text, "utf-8")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _print_import(folder: Path, report: Any) -> None:

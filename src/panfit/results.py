@@ -10,7 +10,6 @@ A table's row is a model and a recipe: mean and spread over its seeds. Nothing i
 import argparse
 import json
 import logging
-import os
 import re
 import statistics
 import sys
@@ -23,6 +22,7 @@ from typing import Any
 from panfit.config import Config
 from panfit.errors import DataError, PanfitError, Problem
 from panfit.evaluate import Result
+from panfit.files import write_aside
 from panfit.pedigree import pedigree
 
 LOGGER = logging.getLogger("panfit")
@@ -121,7 +121,7 @@ def write_result(
     path = Path(folder) / result.dataset / f"{model}-{recipe}-seed{seed}-{result.negatives}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = (f" {json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in content.items())
-    _write_aside(path, "{\n" + ",\n".join(lines) + "\n}\n")  # a line a key: a diff shows what changed
+    write_aside(path, "{\n" + ",\n".join(lines) + "\n}\n")  # a line a key: a diff shows what changed
     return path
 
 
@@ -228,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             LOGGER.error("%s is stale: run make results", path)
         else:
             path.parent.mkdir(parents=True, exist_ok=True)
-            _write_aside(path, text)
+            write_aside(path, text)
             LOGGER.info("wrote %s", path)
     return 1 if options.check and stale else 0
 
@@ -290,15 +290,6 @@ def _with_block(path: Path, text: str, block: str) -> str:
 
 def _rounded(values: list[Any]) -> list[Any]:
     return [round(value, DIGITS) if isinstance(value, float) else value for value in values]
-
-
-def _write_aside(path: Path, text: str) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        aside.write_text(text, "utf-8")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from panfit.config import Config
 from panfit.errors import TrainingError
+from panfit.files import write_aside
 from panfit.outfits import Dataset
 from panfit.train.state import STATE_FILE
 
@@ -76,13 +77,3 @@ def cut_log(out: Path, *, epochs: int) -> None:
         if epoch < epochs:
             kept.append(line)
     write_aside(log_file, "".join(f"{line}\n" for line in kept))
-
-
-def write_aside(path: Path, text: str) -> None:
-    """Write a small file under another name, then rename it, so that no reader sees half of it."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        aside.write_text(text, "utf-8")
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
