@@ -92,6 +92,21 @@ class StepInputs:
         )
 
 
+@dataclass(frozen=True, eq=False)
+class Neighborhood:
+    """How the rows of a batch stand to one another; S1's and S2's miners read the same.
+
+    Attributes:
+        distances: (B, B) between the users of the rows.
+        near: (B, B) bool, of `near_users`.
+        not_known: (B, B) bool; [i, j] True where u_i is another user than u_j and not known to like O_j.
+    """
+
+    distances: Tensor
+    near: Tensor
+    not_known: Tensor
+
+
 class TripletSource:
     """Makes the triplets of a step from a batch of likes (decisions D9-D11)."""
 
@@ -132,12 +147,9 @@ class TripletSource:
         other_users = np.zeros(0, dtype=np.int64)
         other_valid = np.zeros(0, dtype=np.bool_)
         if mines_outfits or needs_users:
-            model = items.model
-            codes = model.user_codes(torch.from_numpy(likes.users).to(_device(model)), beta=beta)  # (B, D)
-            distances = user_distances(codes).cpu()  # (B, B)
-            near = near_users(distances, torch.from_numpy(likes.users), k_ratio=config.k_ratio)  # (B, B)
+            neighborhood = self._neighborhood(likes, items.model, beta)
         if mines_outfits:
-            mined = self._mine_outfits(likes, near, distances, items, beta, generator)
+            mined = self._mine_outfits(likes, neighborhood, items, beta, generator)
             hard = rng.random(valid.shape) < config.hard_ratio  # (B, K)
             hard &= mined.valid.numpy()
             rows = mined.rows.numpy()  # (B, K)
@@ -145,7 +157,7 @@ class TripletSource:
             valid |= hard
             is_mined = hard
         if needs_users:
-            others = self._mine_users(likes, near, distances, items, beta, generator, mining=mining)
+            others = self._mine_users(likes, neighborhood, items, beta, generator, mining=mining)
             other_users = likes.users[others.rows[:, 0].numpy()]  # (B,)
             other_valid = others.valid[:, 0].numpy()
         return Triplets(likes, negatives, valid, is_mined, other_users, other_valid)
@@ -153,29 +165,27 @@ class TripletSource:
     def _mine_outfits(
         self,
         likes: Outfits,
-        near: Tensor,
-        distances: Tensor,
+        neighborhood: Neighborhood,
         items: StepInputs,
         beta: float,
         generator: torch.Generator,
     ) -> Mined:
         """S1's hard negatives: for u_i, likes O_j of near users that u_i is not known to like."""
         config = self._config.negatives
-        allowed = self._not_known(likes)  # (B, B): [i, j] u_i is not known to like O_j
 
         def difficulty(pool: Tensor) -> Tensor:
             return _pool_scores(items, likes, pool, beta=beta, personal=config.compare == "personal")
 
+        allowed = neighborhood.not_known  # (B, B): [i, j] u_i is not known to like O_j
         return mine(
-            allowed, near, distances, choose=config.choose, count=config.per_like, difficulty=difficulty,
-            generator=generator,
+            allowed, neighborhood.near, neighborhood.distances, choose=config.choose, count=config.per_like,
+            difficulty=difficulty, generator=generator,
         )  # fmt: skip
 
     def _mine_users(
         self,
         likes: Outfits,
-        near: Tensor,
-        distances: Tensor,
+        neighborhood: Neighborhood,
         items: StepInputs,
         beta: float,
         generator: torch.Generator,
@@ -184,20 +194,27 @@ class TripletSource:
     ) -> Mined:
         """S2's users u_n: for the like O_i of u_i, near users of the batch who are not known to like O_i."""
         config = self._config.negatives
-        allowed = self._not_known(likes).T  # (B, B): [i, j] u_j is not known to like O_i
         choose = "any" if config.other_user == "any" or not mining else config.choose
 
         def difficulty(pool: Tensor) -> Tensor:
             return _pool_scores(items, likes, pool.T, beta=beta, personal=False).T
 
-        return mine(allowed, near, distances, choose=choose, count=1, difficulty=difficulty, generator=generator)
+        allowed = neighborhood.not_known.T  # (B, B): [i, j] u_j is not known to like O_i
+        return mine(
+            allowed, neighborhood.near, neighborhood.distances, choose=choose, count=1,
+            difficulty=difficulty, generator=generator,
+        )  # fmt: skip
 
-    def _not_known(self, likes: Outfits) -> Tensor:
-        """(B, B) bool: [i, j] True where u_i is another user than u_j and not known to like O_j."""
+    @torch.no_grad()
+    def _neighborhood(self, likes: Outfits, model: Pan, beta: float) -> Neighborhood:
+        users = torch.from_numpy(likes.users)  # (B,)
+        distances = user_distances(model.user_codes(users.to(_device(model)), beta=beta)).cpu()  # (B, B)
+        near = near_users(distances, users, k_ratio=self._config.negatives.k_ratio)  # (B, B)
         num_likes = len(likes)
-        users = np.repeat(likes.users[:, None], num_likes, axis=1)  # (B, B): [i, j] u_i
-        items = np.repeat(likes.items[None], num_likes, axis=0)  # (B, B, S): [i, j] O_j
-        return torch.from_numpy(~self._known.contains(users, items) & (users != users.T))
+        viewers = np.repeat(likes.users[:, None], num_likes, axis=1)  # (B, B): [i, j] u_i
+        outfits = np.repeat(likes.items[None], num_likes, axis=0)  # (B, B, S): [i, j] O_j
+        not_known = ~self._known.contains(viewers, outfits) & (viewers != viewers.T)  # (B, B)
+        return Neighborhood(distances, near, torch.from_numpy(not_known))
 
 
 def _pool_scores(items: StepInputs, likes: Outfits, pool: Tensor, *, beta: float, personal: bool) -> Tensor:
