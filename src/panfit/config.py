@@ -9,20 +9,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from panfit.errors import ConfigError
+from panfit.rival_config import BiLstmConfig, CsnConfig, LinearConfig, SiameseConfig
+from panfit.settings import Positive, Rate, Settings, Share, Weight, explain, lay_over, toml_value
 
-Positive = Annotated[int, Field(ge=1)]
-Weight = Annotated[float, Field(ge=0)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Rate = Annotated[float, Field(ge=0)]
-
-
-class Settings(BaseModel):
-    """A frozen group of settings that refuses what it does not know."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False, allow_inf_nan=False)
+__all__ = ["Config", "Positive", "Rate", "Settings", "Share", "Weight"]
 
 
 class ImageConfig(Settings):
@@ -88,16 +81,20 @@ class AttentionConfig(Settings):
 
     kind: Literal["pan", "none"] = "pan"
     """none: the identity (Table 2 without AN, and FHN)."""
-    gate: Literal["sigmoid", "mean", "double", "residual"] = "sigmoid"
-    """sigmoid: as printed; mean: divided by its mean; double: 2 * sigmoid; residual: 1 + sigmoid (decision D5)."""
+    gate: Literal["sigmoid", "mean", "double", "residual", "softmax"] = "sigmoid"
+    """sigmoid: as printed; mean: divided by its mean; double: 2 * sigmoid; residual: 1 + sigmoid; softmax: softmax,
+    times the number of places (decision D5)."""
     channel_mlp: Literal["relu", "linear"] = "relu"
     """relu: CBAM's shared two-layer MLP; linear: as printed (decision D2)."""
     reduction: Positive = 16
     """The MLP's hidden width is C / reduction. CBAM."""
     kernel_size: Annotated[int, Field(ge=1, le=31)] = 7
     """Side of the spatial convolution, odd. PAN sec. 3.2."""
-    user_map: Literal["map", "scalar"] = "map"
-    """map: W_su is (HW x D); scalar: one number a user (decision D3)."""
+    user_map: Literal["map", "scalar", "query"] = "map"
+    """map: W_su is (HW x D); scalar: one number a user (decision D3); query: each place answers the user's query by
+    what it shows (decision D28)."""
+    query_dim: Positive = 32
+    """Length of that query."""
     user_input: Literal["embedding", "code"] = "embedding"
     """embedding: f_u of Eq. 1; code: its relaxed code (decision D1)."""
 
@@ -198,8 +195,9 @@ class PretrainConfig(Settings):
     batch_size: Positive = 128
     learning_rate: Rate = 2e-3
     weight_decay: Weight = 1e-4
-    precision: Literal["32-true", "bf16-mixed"] = "32-true"
-    """Arithmetic of the trunk in this stage; bf16 is several times faster on CPUs that have it."""
+    precision: Literal["auto", "32-true", "bf16-mixed"] = "32-true"
+    """Arithmetic of the trunk in this stage. bf16 is several times faster on processors that have it, and ten times
+    slower on those that do not; auto: bf16 where there is a GPU or a CPU for it."""
 
 
 class TrainConfig(Settings):
@@ -233,6 +231,9 @@ class TrainConfig(Settings):
 class Config(Settings):
     """Everything a run is made of, but the data."""
 
+    method: Literal["pan", "siamese", "bilstm", "csn", "popularity", "linear"] = "pan"
+    """What is trained: PAN (FHN too: a PAN config whose additions are set to nothing), a rival of the paper's Table 1,
+    or a plain baseline (decision D27)."""
     seed: Annotated[int, Field(ge=0)] = 0
     images: ImageConfig = ImageConfig()
     text: TextConfig = TextConfig()
@@ -244,6 +245,10 @@ class Config(Settings):
     optimizer: OptimizerConfig = OptimizerConfig()
     pretrain: PretrainConfig = PretrainConfig()
     train: TrainConfig = TrainConfig()
+    siamese: SiameseConfig = SiameseConfig()
+    bilstm: BiLstmConfig = BiLstmConfig()
+    csn: CsnConfig = CsnConfig()
+    linear: LinearConfig = LinearConfig()
 
     @classmethod
     def parse(cls, values: dict[str, Any], source: str = "config") -> "Config":
@@ -251,7 +256,7 @@ class Config(Settings):
         try:
             return cls.model_validate(values)
         except ValidationError as error:
-            raise ConfigError(_explain(error, source)) from None
+            raise ConfigError(explain(error, source, cls)) from None
 
     @classmethod
     def read(cls, path: str | Path, overrides: Sequence[str] = ()) -> "Config":
@@ -264,58 +269,14 @@ class Config(Settings):
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: not a TOML file: {error}") from None
         for override in overrides:
-            _override(values, override)
+            lay_over(values, override)
         return cls.parse(values, str(path))
 
     def to_toml(self) -> str:
         """TOML that `read` reads back to an equal Config. A key whose value is None is left out."""
-        lines = [f"seed = {self.seed}"]
+        lines = [f"method = {toml_value(self.method)}", f"seed = {self.seed}"]
         for section, values in self.model_dump().items():
             if isinstance(values, dict):
                 lines += ["", f"[{section}]"]
-                lines += [f"{key} = {_toml_value(value)}" for key, value in values.items() if value is not None]
+                lines += [f"{key} = {toml_value(value)}" for key, value in values.items() if value is not None]
         return "\n".join(lines) + "\n"
-
-
-def _override(values: dict[str, Any], override: str) -> None:
-    """Lay one ``section.key=value`` over nested values; the value is TOML, or a bare word taken as a string."""
-    path, separator, text = override.partition("=")
-    keys = path.strip().split(".")
-    if not separator or not all(keys):
-        raise ConfigError(f"--set {override!r}: wanted section.key=value, such as train.epochs=5")
-    try:
-        value = tomllib.loads(f"value = {text.strip()}")["value"]
-    except tomllib.TOMLDecodeError:
-        value = text.strip()
-    for key in keys[:-1]:
-        values = values.setdefault(key, {})
-        if not isinstance(values, dict):
-            raise ConfigError(f"--set {override!r}: {key!r} is a value, not a section")
-    values[keys[-1]] = value
-
-
-def _explain(error: ValidationError, source: str) -> str:
-    lines = [f"{source}: {error.error_count()} problem(s) in the settings"]
-    for detail in error.errors():
-        key = ".".join(str(part) for part in detail["loc"]) or "(all)"
-        if detail["type"] == "extra_forbidden":
-            lines.append(f"  {key}: there is no such setting{_available(detail['loc'])}")
-        else:
-            lines.append(f"  {key}: found {detail['input']!r}; {detail['msg'][0].lower()}{detail['msg'][1:]}")
-    return "\n".join(lines)
-
-
-def _available(location: tuple[int | str, ...]) -> str:
-    settings: Any = Config
-    for key in location[:-1]:
-        settings = settings.model_fields[str(key)].annotation
-    return f"; there are: {', '.join(settings.model_fields)}"
-
-
-def _toml_value(value: bool | int | float | str) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"')
-        return f'"{escaped}"'
-    return repr(value)
