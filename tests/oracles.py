@@ -171,6 +171,9 @@ def _gate(logits: Sequence[Any], kind: str) -> list[Any]:
         return [each / mean for each in open_]
     if kind == "double":
         return [2 * each for each in open_]
+    if kind == "softmax":
+        powers = [logit.exp() for logit in logits]
+        return [each / sum(powers) * len(powers) for each in powers]
     assert kind == "residual"
     return [1 + each for each in open_]
 
@@ -194,10 +197,32 @@ def channel_gate(feature_map: Any, user: Any, w_0: Any, w_1: Any, w_u: Any, *, k
     return _gate(logits, kind)
 
 
+def user_map(feature_map: Any, user: Any, w_u: Any) -> list[Any]:
+    """W_su u of Eq. 3, W_su (HW or 1, D), for one user (D,): HW numbers."""
+    _, height, width = feature_map.shape
+    of_user = _product(w_u, list(user))
+    return of_user if len(of_user) > 1 else of_user * (height * width)
+
+
+def user_query(feature_map: Any, user: Any, w_q: Any, w_k: Any, position: Any) -> list[Any]:
+    """(W_q u) . (W_k x_l + e_l) / sqrt(Q) at every place l (D28); x_l (C,) of the map, mean 0 and variance 1: HW."""
+    channels, height, width = feature_map.shape
+    query = _product(w_q, list(user))
+    answers = []
+    for place in range(height * width):
+        column = [feature_map[c, place // width, place % width] for c in range(channels)]
+        mean = sum(column) / channels
+        variance = sum((value - mean) ** 2 for value in column) / channels
+        key = _product(w_k, [(value - mean) / (variance + 1e-5) ** 0.5 for value in column])
+        met = sum(query[q] * (key[q] + position[q, place]) for q in range(len(query)))
+        answers.append(met / math.sqrt(len(query)))
+    return answers
+
+
 def spatial_gate(
-    feature_map: Any, channel: Sequence[Any], user: Any, kernel: Any, w_u: Any, *, kind: str
+    feature_map: Any, channel: Sequence[Any], of_user: Sequence[Any], kernel: Any, *, kind: str
 ) -> list[list[Any]]:
-    """Eq. 3 for one map (C, H, W), its channel gate, one user (D,), kernel (2, k, k), W_su (HW or 1, D): H x W."""
+    """Eq. 3 for one map (C, H, W), its channel gate, the user's term (HW) and a kernel (2, k, k): H x W."""
     channels, height, width = feature_map.shape
     gated = [
         [[feature_map[c, y, x] * channel[c] for x in range(width)] for y in range(height)] for c in range(channels)
@@ -205,11 +230,10 @@ def spatial_gate(
     average = [[sum(gated[c][y][x] for c in range(channels)) / channels for x in range(width)] for y in range(height)]
     maximum = [[max(gated[c][y][x] for c in range(channels)) for x in range(width)] for y in range(height)]
     side = kernel.shape[1]
-    of_user = _product(w_u, list(user))
     logits = []
     for y in range(height):
         for x in range(width):
-            total = of_user[y * width + x] if len(of_user) > 1 else of_user[0]
+            total = of_user[y * width + x]
             for descriptor, weights in ((average, kernel[0]), (maximum, kernel[1])):
                 for dy in range(side):
                     for dx in range(side):

@@ -17,7 +17,7 @@ MAP_SHAPE = (CHANNELS, HEIGHT, WIDTH)
 
 
 def make(**settings: Any) -> UserAwareAttention:
-    config = AttentionConfig.model_validate({"kernel_size": 3, "reduction": 2, **settings})
+    config = AttentionConfig.model_validate({"kernel_size": 3, "reduction": 2, "query_dim": 3, **settings})
     torch.manual_seed(4)
     attention = build_attention(config, map_shape=MAP_SHAPE, user_dim=DIM).double()
     assert isinstance(attention, UserAwareAttention)
@@ -33,7 +33,7 @@ def draw() -> tuple[Tensor, Tensor, Tensor]:
     return feature_map.requires_grad_(), users.requires_grad_(), torch.tensor([1, 0, 1])
 
 
-@pytest.mark.parametrize("user_map", ["map", "scalar"])
+@pytest.mark.parametrize("user_map", ["map", "scalar", "query"])
 @pytest.mark.parametrize("channel_mlp", ["relu", "linear"])
 @pytest.mark.parametrize("gate", list(GATES))
 def test_equals_the_plain_loops_in_value_and_gradient(gate: str, channel_mlp: str, user_map: str) -> None:
@@ -41,18 +41,28 @@ def test_equals_the_plain_loops_in_value_and_gradient(gate: str, channel_mlp: st
     feature_map, users, items = draw()
     views = attention.views(items, users, num_items=NUM_ITEMS)
     viewed = feature_map.index_select(0, views.items)  # (Q, C, H, W)
-    half = attention.item_half(feature_map).index_select(0, views.items)  # (Q, C)
+    half = attention.item_half(feature_map).index_select(views.items)  # of Q rows
     gates = attention(viewed, half, views.users, beta=1.0)
     pooled = PoolHead(MAP_SHAPE).attended(viewed, gates, views)  # (P, C)
     got = torch.cat([views.select(gates.channel), views.select(gates.spatial), pooled], dim=1)
 
     weights = list(attention.parameters())
-    w_0, w_1, w_cu, kernel, w_su = [weight.detach().clone().requires_grad_() for weight in weights]
+    plain = {name: weight.detach().clone().requires_grad_() for name, weight in attention.named_parameters()}
+    w_0, w_1, w_cu, kernel = (
+        plain[name] for name in ("channel.mlp.0.weight", "channel.mlp.2.weight", "channel.user.weight",
+                                 "spatial.convolution.weight")
+    )  # fmt: skip
+    of_user = {
+        "query": lambda one, user: oracles.user_query(
+            one, user, plain["spatial.user.query.weight"], plain["spatial.user.key.weight"],
+            plain["spatial.user.position"],
+        ),
+    }.get(user_map, lambda one, user: oracles.user_map(one, user, plain["spatial.user.weight"]))  # fmt: skip
     rows = []
     for user, item in zip(users, items.tolist(), strict=True):
         one = feature_map[item]
         channel = oracles.channel_gate(one, user, w_0, w_1, w_cu, kind=gate, relu=channel_mlp == "relu")
-        spatial = oracles.spatial_gate(one, channel, user, kernel[0], w_su, kind=gate)
+        spatial = oracles.spatial_gate(one, channel, of_user(one, user), kernel[0], kind=gate)
         attended = oracles.attended_map(one, channel, spatial)
         means = [sum(value for row in plane for value in row) / (HEIGHT * WIDTH) for plane in attended]
         rows.append(torch.stack([*channel, *[value for row in spatial for value in row], *means]))
@@ -61,7 +71,7 @@ def test_equals_the_plain_loops_in_value_and_gradient(gate: str, channel_mlp: st
 
     upstream = torch.randn(got.shape, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
     gradients = torch.autograd.grad(got, [feature_map, users, *weights], upstream)
-    wanted_gradients = torch.autograd.grad(wanted, [feature_map, users, w_0, w_1, w_cu, kernel, w_su], upstream)
+    wanted_gradients = torch.autograd.grad(wanted, [feature_map, users, *plain.values()], upstream)
     torch.testing.assert_close(gradients, wanted_gradients)
 
 

@@ -4,10 +4,12 @@ One module serves all categories (decision D4). Its gates multiply the map; the 
 where it can (`panfit.model.heads`). Imports torch and panfit.config only.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from panfit.config import AttentionConfig
@@ -46,12 +48,18 @@ def _double(logits: Tensor) -> Tensor:
     return 2 * torch.sigmoid(logits)
 
 
+def _softmax(logits: Tensor) -> Tensor:
+    """Softmax times the number of places (or channels): the sharpest way to select. (..., K), mean 1."""
+    return torch.softmax(logits, -1) * logits.shape[-1]
+
+
 def _residual(logits: Tensor) -> Tensor:
     """F + F * A = F * (1 + A). (..., K) -> (..., K) in (1, 2)."""
     return 1 + torch.sigmoid(logits)
 
 
-GATES: dict[str, Callable[[Tensor], Tensor]] = {  # decision D5
+GATES: dict[str, Callable[[Tensor], Tensor]] = {
+    "softmax": _softmax,  # decision D5
     "sigmoid": _sigmoid,
     "mean": _mean,
     "double": _double,
@@ -68,6 +76,74 @@ USER_INPUTS: dict[str, Callable[[Tensor, float | Tensor], Tensor]] = {
     "embedding": _embedding,
     "code": relaxed_code,
 }  # D1
+
+
+@dataclass(frozen=True, eq=False)
+class ItemHalf:
+    """What attention needs of an item and no user changes; computed once an item.
+
+    Attributes:
+        channel: (N, C) the user-free terms of Eq. 2.
+        keys: (N, Q, H * W) what a user's query is held against (decision D28), or None where users do not ask.
+    """
+
+    channel: Tensor
+    keys: Tensor | None
+
+    def index_select(self, rows: Tensor) -> "ItemHalf":
+        """The halves of the items in (n,) rows."""
+        keys = None if self.keys is None else self.keys.index_select(0, rows)  # (n, Q, H*W)
+        return ItemHalf(self.channel.index_select(0, rows), keys)
+
+
+class UserMap(nn.Module):
+    """W_su u of Eq. 3: a map for each user, (HW x D), or a number, (1 x D) (decision D3). It starts at zero."""
+
+    def __init__(self, places: int, user_dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(places, user_dim))  # W_su
+
+    def keys(self, feature_map: Tensor) -> None:
+        """A map asks nothing of the item."""
+
+    def forward(self, user: Tensor, keys: Tensor | None) -> Tensor:
+        """Users (Q, K, D) -> logits (Q, K, H * W) or (Q, K, 1)."""
+        return F.linear(user, self.weight)
+
+
+class UserQuery(nn.Module):
+    """The user asks each place what it shows: (W_q u) . (W_k x_l + e_l) / sqrt(Q) (decision D28, not in the paper).
+
+    x_l is the map's column at place l, normalized over channels; e_l a learned position. With x_l ignored it is a W_su
+    of rank Q; with x_l a user finds the collar of a top and the heel of a shoe by what they look like. W_q starts at
+    zero.
+    """
+
+    def __init__(self, config: AttentionConfig, channels: int, places: int, user_dim: int) -> None:
+        super().__init__()
+        self.query = nn.Linear(user_dim, config.query_dim, bias=False)  # W_q
+        nn.init.zeros_(self.query.weight)
+        self.key = nn.Linear(channels, config.query_dim, bias=False)  # W_k
+        self.position = nn.Parameter(torch.randn(config.query_dim, places))  # e
+
+    def keys(self, feature_map: Tensor) -> Tensor:
+        """Maps (N, C, H, W) -> keys (N, Q, H * W)."""
+        columns = feature_map.flatten(2).transpose(1, 2)  # (N, H*W, C)
+        columns = F.layer_norm(columns, columns.shape[2:])  # (N, H*W, C)
+        keys: Tensor = self.key(columns).transpose(1, 2) + self.position  # (N, Q, H*W)
+        return keys / math.sqrt(keys.shape[1])
+
+    def forward(self, user: Tensor, keys: Tensor | None) -> Tensor:
+        """Users (Q, K, D), keys (Q, Q', H * W) -> logits (Q, K, H * W)."""
+        assert keys is not None
+        return torch.bmm(self.query(user), keys)  # (Q, K, H*W)
+
+
+def _user_term(config: AttentionConfig, map_shape: tuple[int, int, int], user_dim: int) -> UserMap | UserQuery:
+    channels, height, width = map_shape
+    if config.user_map == "query":
+        return UserQuery(config, channels, height * width, user_dim)
+    return UserMap({"map": height * width, "scalar": 1}[config.user_map], user_dim)
 
 
 class ChannelAttention(nn.Module):
@@ -103,8 +179,7 @@ class ChannelAttention(nn.Module):
 class SpatialAttention(nn.Module):
     """S_u = gate(f([F_avg; F_max]) + W_su u) on the channel-gated map (PAN Eq. 3; decisions D3, D5).
 
-    f is a k x k convolution without bias. W_su is (HW x D), a map for each user, or (1 x D), a number; it starts at
-    zero.
+    f is a k x k convolution without bias. In W_su's place may stand a query that each place answers (`UserQuery`).
     """
 
     taps: Tensor
@@ -115,8 +190,7 @@ class SpatialAttention(nn.Module):
             raise ConfigError(f"attention.kernel_size must be odd, not {config.kernel_size}")
         _, height, width = map_shape
         self.convolution = nn.Conv2d(2, 1, config.kernel_size, padding=config.kernel_size // 2, bias=False)
-        self.user = nn.Linear(user_dim, {"map": height * width, "scalar": 1}[config.user_map], bias=False)  # W_su
-        nn.init.zeros_(self.user.weight)
+        self.user = _user_term(config, map_shape, user_dim)
         self.gate = GATES[config.gate]
         self.register_buffer("taps", _taps(height, width, config.kernel_size), persistent=False)
 
@@ -125,11 +199,11 @@ class SpatialAttention(nn.Module):
         weights = torch.cat([self.convolution.weight.flatten(), self.convolution.weight.new_zeros(1)])
         return weights[self.taps]
 
-    def forward(self, feature_map: Tensor, channel_gate: Tensor, user: Tensor) -> Tensor:
-        """Maps (Q, C, H, W), C_u (Q, K, C), users (Q, K, D) -> S_u (Q, K, H * W)."""
+    def forward(self, feature_map: Tensor, channel_gate: Tensor, user: Tensor, keys: Tensor | None) -> Tensor:
+        """Maps (Q, C, H, W), C_u (Q, K, C), users (Q, K, D), the items' keys or None -> S_u (Q, K, H * W)."""
         descriptors = channel_descriptors(feature_map.flatten(2), channel_gate)  # (Q, K, 2, H*W)
         logits = descriptors.flatten(2) @ self._convolution_matrix()  # (Q, K, H*W)
-        return self.gate(logits + self.user(user))  # (Q, K, H*W)
+        return self.gate(logits + self.user(user, keys))  # (Q, K, H*W)
 
 
 def _taps(height: int, width: int, side: int) -> Tensor:
@@ -162,15 +236,17 @@ class UserAwareAttention(nn.Module):
         """Every pair is seen in its own way: (P,) items of N, (P, D) users."""
         return lay_out(pair_items, pair_users, num_items=num_items)
 
-    def item_half(self, feature_map: Tensor) -> Tensor:
-        """The user-free half of Eq. 2. (N, C, H, W) -> (N, C)."""
-        return self.channel.item_half(feature_map)
+    def item_half(self, feature_map: Tensor) -> ItemHalf:
+        """The user-free half of Eq. 2 and 3 of maps (N, C, H, W)."""
+        return ItemHalf(self.channel.item_half(feature_map), self.spatial.user.keys(feature_map))
 
-    def forward(self, feature_map: Tensor, item_half: Tensor, user_embedding: Tensor, *, beta: float | Tensor) -> Gates:
-        """Maps (Q, C, H, W), their halves (Q, C) and users (Q, K, D) -> gates (Q, K, C) and (Q, K, H * W)."""
+    def forward(
+        self, feature_map: Tensor, item_half: ItemHalf, user_embedding: Tensor, *, beta: float | Tensor
+    ) -> Gates:
+        """Maps (Q, C, H, W), their halves and users (Q, K, D) -> gates (Q, K, C) and (Q, K, H * W)."""
         user = self.user_input(user_embedding, beta)  # (Q, K, D)
-        channel = self.channel(item_half, user)  # (Q, K, C)
-        return Gates(channel, self.spatial(feature_map, channel, user))
+        channel = self.channel(item_half.channel, user)  # (Q, K, C)
+        return Gates(channel, self.spatial(feature_map, channel, user, item_half.keys))
 
 
 class IdentityAttention(nn.Module):
@@ -180,11 +256,13 @@ class IdentityAttention(nn.Module):
         """Each distinct item is seen once: (P,) items, (P, D) users."""
         return lay_out_items(pair_items, pair_users)
 
-    def item_half(self, feature_map: Tensor) -> Tensor:
-        """(N, C, H, W) -> (N, C), nothing to prepare."""
-        return feature_map.new_zeros(feature_map.shape[:2])
+    def item_half(self, feature_map: Tensor) -> ItemHalf:
+        """Maps (N, C, H, W): nothing to prepare."""
+        return ItemHalf(feature_map.new_zeros(feature_map.shape[:2]), None)
 
-    def forward(self, feature_map: Tensor, item_half: Tensor, user_embedding: Tensor, *, beta: float | Tensor) -> Gates:
+    def forward(
+        self, feature_map: Tensor, item_half: ItemHalf, user_embedding: Tensor, *, beta: float | Tensor
+    ) -> Gates:
         """Maps (Q, C, H, W), users (Q, K, D) -> gates of one, (Q, K, C) and (Q, K, H * W)."""
         places = user_embedding.shape[:2]  # Q, K
         height, width = feature_map.shape[2:]

@@ -179,7 +179,7 @@ class Pan(nn.Module):
         text_logits = self.encode_text(categories, text)  # (N, D) | None
         views = self.attention.views(pair_items, user_embedding, num_items=len(feature_map))
         viewed = feature_map.index_select(0, views.items)  # (Q, C, H, W)
-        item_half = self.attention.item_half(feature_map).index_select(0, views.items)  # (Q, C)
+        item_half = self.attention.item_half(feature_map).index_select(views.items)  # of Q rows
         gates = self.attention(viewed, item_half, views.users, beta=self._steepness(beta))
         features = self.backbone.attended(viewed, gates, views)  # (R, E)
         of_view = categories.index_select(0, views.items.index_select(0, views.rows))  # (R,)
