@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from panfit.features.inputs import ItemInputs
 from panfit.model.hashing import pack_codes, unpack_codes
@@ -201,6 +201,28 @@ class CodeCache:
         return unpack_codes(found) if binary else found
 
 
+class CachedScores:
+    """One user's scores of outfits, through codes that are kept for the users asked about last.
+
+    Args:
+        scorer: makes the codes.
+        max_bytes: bound on the kept codes.
+    """
+
+    def __init__(self, scorer: OutfitScorer, *, max_bytes: int) -> None:
+        self._scorer = scorer
+        self.cache = CodeCache(scorer, max_bytes=max_bytes)
+
+    def __call__(self, user_row: int, outfits: IntArray, binary: bool) -> FloatArray:
+        """Outfits (B, S) of item rows -> (B,) scores y of Eq. 4."""
+        items = _worn(outfits)  # (n,)
+        slots = np.where(outfits == ABSENT, ABSENT, np.searchsorted(items, outfits))  # (B, S)
+        item_codes = self.cache.codes(user_row, items, binary=binary)  # (n, V, D)
+        user_codes = self._scorer.user_codes(np.array([user_row]), binary=binary)  # (1, D)
+        only_user = np.zeros((len(outfits), 1), dtype=np.int64)  # (B, 1)
+        return self._scorer.predict(user_codes, item_codes, np.concatenate([only_user, slots], axis=1))
+
+
 class _ItemMaps:
     """Maps of the items seen so far, each computed once. Stored maps are not kept a second time."""
 
@@ -242,7 +264,7 @@ class _ItemMaps:
 
 
 @contextmanager
-def evaluating(model: Pan) -> Iterator[None]:
+def evaluating(model: nn.Module) -> Iterator[None]:
     """Inside, the model is in evaluation mode and records no gradients; after, each of its modules is as before."""
     was_training = [module for module in model.modules() if module.training]
     try:

@@ -8,7 +8,7 @@ over users serves them all. Knows no model: whoever scores outfits can be evalua
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from panfit import metrics
 from panfit.bootstrap import interval95, p_value, resampled_means, weighted_mean
 from panfit.errors import DataError
-from panfit.outfits import Dataset, Kind, Outfits, Split
+from panfit.outfits import Dataset, FitbQuestions, Kind, Outfits, Split
 
 FloatArray = NDArray[np.float64]
 
@@ -31,6 +31,15 @@ class Scorer(Protocol):
 
     def both(self, outfits: Outfits) -> tuple[FloatArray, FloatArray]:
         """(relaxed (B,), binary (B,)) scores of (B) outfits."""
+        ...
+
+
+@runtime_checkable
+class QuestionScorer(Scorer, Protocol):
+    """A Scorer that answers FITB questions by a rule of its own, not by the score of the filled outfits."""
+
+    def question_scores(self, questions: FitbQuestions) -> FloatArray:
+        """(Q, K) scores of the candidates, relaxed and binary alike."""
         ...
 
 
@@ -157,7 +166,8 @@ def evaluate(
 ) -> Result:
     """Measure a scorer on one split's likes, fixed negatives and FITB questions. Decisions D16, D17.
 
-    Likes, negatives and filled questions go to the scorer in one call, so that it encodes a (user, item) pair once.
+    Likes, negatives and filled questions go to the scorer in one call, so that it encodes a (user, item) pair once; a
+    `QuestionScorer` gets the questions as they are.
 
     Args:
         scorer: gives the scores.
@@ -180,11 +190,9 @@ def evaluate(
         raise DataError(_missing(dataset, f"{negatives} negatives", split))
     if questions is None or not len(questions):
         raise DataError(_missing(dataset, "FITB questions", split))
-    filled = questions.filled()
-    outfits = Outfits(
-        np.concatenate([likes.users, others.users, filled.users]),
-        np.concatenate([likes.items, others.items, filled.items]),
-    )
+    answers = scorer.question_scores(questions) if isinstance(scorer, QuestionScorer) else None  # (Q, K) | None
+    asked = [likes, others] if answers is not None else [likes, others, questions.filled()]
+    outfits = Outfits(np.concatenate([each.users for each in asked]), np.concatenate([each.items for each in asked]))
     relaxed, binary = scorer.both(outfits)  # (B,), (B,)
     if relaxed.shape != (len(outfits),) or binary.shape != (len(outfits),):
         raise ValueError(f"the scorer gave {relaxed.shape} and {binary.shape} scores for {len(outfits)} outfits")
@@ -197,7 +205,8 @@ def evaluate(
     num_questions = np.bincount(question_of, minlength=len(user_rows)).astype(np.int64)  # (U,)
     values: dict[str, FloatArray] = {}
     for prefix, scores in (("", binary), ("relaxed_", relaxed)):
-        hits = metrics.fitb(scores[num_ranked:].reshape(questions.candidates.shape), questions.answer)  # (Q,)
+        candidates = scores[num_ranked:].reshape(questions.candidates.shape) if answers is None else answers  # (Q, K)
+        hits = metrics.fitb(candidates, questions.answer)  # (Q,)
         sums = np.bincount(question_of, weights=hits, minlength=len(user_rows))  # (U,)
         values[f"{prefix}fitb"] = np.where(num_questions > 0, sums / np.maximum(num_questions, 1), np.nan)
         rankings = metrics.rank_by_user(scores[:num_ranked], is_positive, ranked_users)

@@ -25,6 +25,7 @@ class PanShape(Settings):
         categories: the K categories in the order that rows count them.
         text_dim: T, length of a text vector; None for a model without text branch.
         input_shape: (channels, height, width) of one input: a photo, or a stored feature map.
+        num_items: N, for models that keep something of each item; None for those that do not.
     """
 
     num_users: int
@@ -32,6 +33,7 @@ class PanShape(Settings):
     categories: tuple[str, ...]
     text_dim: int | None
     input_shape: tuple[int, int, int]
+    num_items: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
