@@ -1,5 +1,6 @@
 """fit(): what it leaves behind, that it repeats and resumes exactly, and how it refuses."""
 
+import dataclasses
 import errno
 import json
 from collections.abc import Callable
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from panfit.config import Config
-from panfit.errors import TrainingError
+from panfit.errors import DataError, TrainingError
 from panfit.model.checkpoint import from_pretrained
 from panfit.outfits import Dataset
 from panfit.train.loop import fit
@@ -187,3 +188,15 @@ def test_without_likes_there_is_nothing_to_learn(tiny_dataset: Dataset, tmp_path
     )
     with pytest.raises(TrainingError, match=f"no {split} likes"):
         fit(tiny_config(), broken, tmp_path / "run", progress=False)
+
+
+def test_a_validation_too_small_for_questions_says_what_it_needs(dataset: Dataset, tmp_path: Path) -> None:
+    with pytest.raises(TrainingError, match=r"no validation questions.*four in one slot"):
+        fit(tiny_config(), dataclasses.replace(dataset, fitb={}), tmp_path / "run", progress=False)
+
+
+def test_a_start_that_fails_leaves_the_folder_free(dataset: Dataset, tmp_path: Path) -> None:
+    """Photos, text and model are made before anything is written: mended settings may start in the same folder."""
+    with pytest.raises(DataError, match="no text vectors"):
+        fit(tiny_config(text={"source": "stored"}), dataset, tmp_path / "run", progress=False)
+    assert fit(tiny_config(train={"epochs": 1}), dataset, tmp_path / "run", progress=False).epochs == 1

@@ -18,8 +18,9 @@ from panfit.model.pan import Pan
 from panfit.outfits import Dataset, Outfits
 from panfit.train import pretrain
 from panfit.train.frozen import keep_maps
-from panfit.train.loop import build_model, fit
-from panfit.train.pretrain import ColorTargets, pretrain_trunk, word_targets
+from panfit.train.learner import build_pan
+from panfit.train.loop import fit
+from panfit.train.pretrain import ColorTargets, has_bf16, pretrain_trunk, word_targets
 from panfit.train.progress import Reporter, StopRequest
 from tests.photos import tiny_config, with_photos
 
@@ -38,7 +39,7 @@ def config_of(epochs: int = 2, **backbone: Any) -> Config:
 
 def run(config: Config, dataset: Dataset, out: Path) -> Pan:
     inputs = build_inputs(dataset, config)
-    model = build_model(config, dataset, inputs)
+    model = build_pan(config, dataset, inputs)
     out.mkdir(exist_ok=True)
     with Reporter(enabled=False) as reporter:
         pretrain_trunk(model, dataset, inputs, config, out=out, reporter=reporter, stop=StopRequest())
@@ -101,7 +102,7 @@ def test_a_stopped_first_stage_resumes_bit_for_bit(dataset: Dataset, tmp_path: P
     stop.check = check  # type: ignore[method-assign]
     with pytest.raises(KeyboardInterrupt), Reporter(enabled=False) as reporter:
         pretrain_trunk(
-            build_model(config, dataset, inputs),
+            build_pan(config, dataset, inputs),
             dataset,
             inputs,
             config,
@@ -125,7 +126,7 @@ def test_a_trunk_file_starts_another_run(dataset: Dataset, tmp_path: Path) -> No
     trunk_file = tmp_path / "run" / pretrain.TRUNK_FILE
     assert set(load_file(trunk_file)) == {*model.backbone.trunk.state_dict(), *model.backbone.head.state_dict()}
     config = config_of(0, weights=str(trunk_file))
-    again = build_model(config, dataset, build_inputs(dataset, config))
+    again = build_pan(config, dataset, build_inputs(dataset, config))
     assert_same(trunk_of(model), trunk_of(again))
 
 
@@ -140,9 +141,20 @@ def test_fit_pretrains_freezes_and_trains_on_kept_maps(dataset: Dataset, tmp_pat
 def test_stored_maps_have_no_trunk_to_train(dataset: Dataset, tmp_path: Path) -> None:
     config = config_of()
     inputs = build_inputs(dataset, config)
-    model = build_model(config, dataset, inputs)
+    model = build_pan(config, dataset, inputs)
 
     with Reporter(enabled=False) as reporter:
         kept = keep_maps(model, inputs, reporter)
         with pytest.raises(ConfigError, match="no trunk to train"):
             pretrain_trunk(model, dataset, kept, config, out=tmp_path, reporter=reporter, stop=StopRequest())
+
+
+@pytest.mark.parametrize(
+    ("flags", "wanted"),
+    [("avx2 fma", False), ("avx512f avx512_bf16", True), ("amx_bf16", True), ("fp asimd bf16", True)],
+)
+def test_bf16_is_used_where_the_processor_has_it(tmp_path: Path, flags: str, wanted: bool) -> None:
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags : {flags} sse\n", "utf-8")
+    assert has_bf16(torch.device("cpu"), cpu_info=tmp_path / "cpuinfo") == wanted
+    assert not has_bf16(torch.device("cpu"), cpu_info=tmp_path / "none")
+    assert has_bf16(torch.device("cuda"))

@@ -10,6 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
+from panfit.codes import CachedScores, OutfitScorer
 from panfit.config import Config
 from panfit.data.folder import read_dataset, write_dataset
 from panfit.errors import CheckpointError, DataError, UnknownIdError
@@ -129,6 +130,7 @@ def test_codes_are_made_once_and_forgotten_in_bounds(
     dataset: Dataset, recommender: Recommender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = []
+    assert isinstance(recommender.scorer, OutfitScorer)
     real = recommender.scorer.item_codes
     monkeypatch.setattr(
         recommender.scorer,
@@ -146,10 +148,12 @@ def test_codes_are_made_once_and_forgotten_in_bounds(
     assert first[0] == again[0]
     np.testing.assert_array_equal(first[1], again[1])
     recommender.recommend("u1")
-    assert recommender._cache._num_bytes == sum(held.nbytes for _, held in recommender._cache._held.values())
-    recommender._cache._max_bytes = 1
+    assert isinstance(recommender._scores_of_one, CachedScores)
+    cache = recommender._scores_of_one.cache
+    assert cache._num_bytes == sum(held.nbytes for _, held in cache._held.values())
+    cache._max_bytes = 1
     recommender.recommend("u2")
-    assert [user for user, _ in recommender._cache._held] == [2]
+    assert [user for user, _ in cache._held] == [2]
     recommender.recommend("u0", top=50)
     assert sum(made) > num_made
 

@@ -12,7 +12,7 @@ from panfit.features.inputs import ItemInputs, build_inputs
 from panfit.model.attention import UserAwareAttention
 from panfit.model.pan import Pan
 from panfit.outfits import Dataset, Outfits
-from panfit.train.loop import build_model
+from panfit.train.learner import build_pan
 from panfit.train.step import StepInputs, Triplets, TripletSource, outfits_of, step_terms
 from tests.photos import tiny_config, with_photos
 
@@ -24,7 +24,7 @@ def dataset(tiny_dataset: Dataset, tmp_path: Path) -> Dataset:
     return with_photos(tiny_dataset, tmp_path)
 
 
-def items_of(model: Pan, inputs: ItemInputs) -> StepInputs:
+def items_of(model: Pan, inputs: ItemInputs) -> StepInputs[Pan]:
     return StepInputs(model, inputs, generator=None, device=CPU)
 
 
@@ -47,7 +47,7 @@ def draw(config: Config, dataset: Dataset, model: Pan, inputs: ItemInputs, *, ep
 
 def one_step(config: Config, dataset: Dataset) -> tuple[Pan, dict[str, torch.Tensor], Triplets, Any]:
     inputs = build_inputs(dataset, config)
-    model = build_model(config, dataset, inputs)
+    model = build_pan(config, dataset, inputs)
     triplets = draw(config, dataset, model, inputs)
     batch = items_of(model, inputs).batch(*outfits_of(triplets))
     output = model(batch, beta=1.5)
@@ -63,7 +63,7 @@ def test_every_weight_gets_a_finite_gradient_that_is_not_zero(dataset: Dataset, 
         loss={"lambda_user": 0.3, "lambda_vse": 0.2, "lambda_quantization": 0.1},
     )
     inputs = build_inputs(dataset, config)
-    model = build_model(config, dataset, inputs)
+    model = build_pan(config, dataset, inputs)
     assert isinstance(model.attention, UserAwareAttention)
     with torch.no_grad():  # at zero, Eq. 2-3's user terms hide the users from the attention's other weights
         model.attention.channel.user.weight.normal_(std=0.3, generator=torch.Generator().manual_seed(4))
@@ -83,7 +83,7 @@ def test_every_weight_gets_a_finite_gradient_that_is_not_zero(dataset: Dataset, 
 def test_a_step_runs_the_trunk_once_a_photo_and_attention_once_a_pair(dataset: Dataset) -> None:
     config = tiny_config()
     inputs = build_inputs(dataset, config)
-    model = build_model(config, dataset, inputs)
+    model = build_pan(config, dataset, inputs)
     triplets = draw(config, dataset, model, inputs)
     users, items = outfits_of(triplets)
     photos_seen, pairs_seen = [], []
@@ -98,7 +98,7 @@ def test_a_step_runs_the_trunk_once_a_photo_and_attention_once_a_pair(dataset: D
 def test_triplets_hold_no_known_like_as_a_negative(dataset: Dataset) -> None:
     config = tiny_config(negatives={"per_like": 5, "hard_ratio": 0.5})
     inputs = build_inputs(dataset, config)
-    triplets = draw(config, dataset, build_model(config, dataset, inputs), inputs)
+    triplets = draw(config, dataset, build_pan(config, dataset, inputs), inputs)
     known = dataset.known_likes()
     likes = {tuple(outfit) for outfit in dataset.likes["train"].items.tolist()}
     for row, user in enumerate(triplets.likes.users):
@@ -131,7 +131,7 @@ def test_ablations_are_values(dataset: Dataset, changes: dict[str, Any], mines: 
 def test_before_the_warmup_is_over_nothing_is_mined(dataset: Dataset) -> None:
     config = tiny_config(negatives={"warmup_epochs": 3})
     inputs = build_inputs(dataset, config)
-    model = build_model(config, dataset, inputs)
+    model = build_pan(config, dataset, inputs)
     assert not draw(config, dataset, model, inputs, epoch=2).mined.any()
     assert draw(config, dataset, model, inputs, epoch=3).mined.any()
 
@@ -162,7 +162,7 @@ def test_terms_equal_a_plain_reading_of_the_output(dataset: Dataset, compare: st
 @pytest.mark.parametrize("first", [[], [40], [60, 5], [5, 7, 40, 60]])
 def test_a_batch_keeps_empty_slots_and_each_item_once(dataset: Dataset, first: list[int]) -> None:
     inputs = build_inputs(dataset, tiny_config())
-    model = build_model(tiny_config(), dataset, inputs).eval()
+    model = build_pan(tiny_config(), dataset, inputs).eval()
     outfits = Outfits(np.array([0, 1]), np.array([[5, -1, 60], [5, 40, -1]]))
     items = items_of(model, inputs)
     items.add(np.array(first, dtype=np.int64))  # whatever was asked for before
@@ -175,7 +175,7 @@ def test_a_batch_keeps_empty_slots_and_each_item_once(dataset: Dataset, first: l
 def test_mining_by_loss_and_the_forward_pass_share_the_trunks_maps(dataset: Dataset) -> None:
     config = tiny_config(negatives={"choose": "loss"})
     inputs = build_inputs(dataset, config)
-    model = build_model(config, dataset, inputs)
+    model = build_pan(config, dataset, inputs)
     seen: list[int] = []
     model.backbone.trunk.register_forward_hook(lambda module, args, result: seen.append(len(args[0])))
     likes = dataset.likes["train"]

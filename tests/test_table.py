@@ -15,7 +15,7 @@ from PIL import Image
 
 from panfit.data.findings import ImportReport
 from panfit.data.folder import counts
-from panfit.data.table import import_table
+from panfit.data.table import EVERYBODY, import_table
 from panfit.errors import DataError, Problem
 from panfit.outfits import ABSENT, SPLITS, Dataset, Slot
 from tests.shop import COUNTS, USERS, append, edit, likes_rows, make_shop, read_csv, write_csv
@@ -287,7 +287,6 @@ def test_numbers_with_fractions_are_no_ids(shop: Path) -> None:
         (b" \r\n\n", None, "an empty file"),
         (b",,\n", None, "no header"),
         ("item_id,user_id".encode("utf-16"), None, "UTF-16"),
-        (b"name,price\na,1\n", 1, "no column"),
         (b"item_id,category,image,title,user_id,top,bottom,shoe\n", None, "a header and no rows"),
         (b"item_id,category,image,user_id,item_id,user_id\n1,2,3,4,5,6\n", 1, "twice"),
         (b'item_id,"category', 1, "no row of a CSV"),
@@ -481,9 +480,83 @@ def test_columns_that_are_no_slots(shop: Path, header: str, found: str) -> None:
     assert "'bottom', 'shoe', 'top'" in problem.wanted
 
 
+def test_items_without_their_columns(shop: Path) -> None:
+    (shop / "items.csv").write_text("name,price\na,1\n", "utf-8")
+    problem = the_problem(shop)
+    assert place(problem) == ("items.csv", 1)
+    assert "no column item_id, category, image (there are: 'name', 'price')" in problem.found
+
+
 def test_one_slot_is_no_outfit(shop: Path) -> None:
     write_csv(shop / "likes.csv", [["user_id", "top"], ["u1", "top-1"], ["u1", "top-2"], ["u1", "top-3"]])
     assert the_slots_problem(shop) == "one slot column (top)"
+
+
+def test_a_column_that_is_empty_throughout_is_noted(shop: Path) -> None:
+    rows = read_csv(shop / "likes.csv")
+    rows = [[*row[:3], "" if number else "shoe", row[4]] for number, row in enumerate(rows)]
+    write_csv(shop / "likes.csv", rows)
+    report = import_table(shop, skip_bad=True)  # without shoes, some likes are the same
+    assert [problem.found for problem in report.notes] == ["the column 'shoe', empty in every row"]
+    assert [slot.name for slot in report.dataset.slots] == ["top", "bottom", "shoe"]
+    assert not len(report.dataset.split_items("train")[2])
+
+
+def test_slots_of_one_category_are_noted(shop: Path) -> None:
+    splits = ("val", "train", "val", "train", "test", "train", "test")
+    likes = [["u1", f"top-{number}", f"top-{(number + 1) % 7}", split] for number, split in enumerate(splits)]
+    write_csv(shop / "likes.csv", [["user_id", "top", "top", "split"], *likes])
+    write_csv(shop / "items.csv", [row for row in read_csv(shop / "items.csv") if row[1] in ("category", "top")])
+    report = import_table(shop)
+    assert [problem.found for problem in report.notes] == ["slots of one category only (top)"]
+
+
+# ---- without users
+
+
+def drop_users(path: Path) -> None:
+    """Take the column user_id, the first, out of a table."""
+    write_csv(path, [row[1:] for row in read_csv(path)])
+
+
+def test_likes_without_users_are_everybodys(shop: Path) -> None:
+    drop_users(shop / "likes.csv")
+    report = import_table(shop)
+    assert [problem.found for problem in report.notes] == ["no column user_id"]
+    assert "'everybody'" in report.notes[0].remedy
+    dataset = report.dataset
+    assert dataset.user_ids == (EVERYBODY,)
+    assert sum(map(len, dataset.likes.values())) == len(read_csv(shop / "likes.csv")) - 1
+    assert set(dataset.negatives) == {("val", "random"), ("test", "random")}  # hard ones are likes of others
+
+
+def test_fixed_tables_of_likes_without_users_need_none_either(shop: Path) -> None:
+    add_fixed(shop)
+    for name in ("likes", "negatives", "fitb"):
+        drop_users(shop / f"{name}.csv")
+    dataset = import_table(shop, skip_bad=True).dataset
+    assert dataset.user_ids == (EVERYBODY,)
+    assert len(dataset.negatives["test", "random"])
+    assert len(dataset.fitb["test"])
+
+
+def test_negatives_without_users_are_refused_beside_likes_with_users(shop: Path) -> None:
+    add_fixed(shop)
+    drop_users(shop / "negatives.csv")
+    problem = problems_of(shop)[0]
+    assert place(problem) == ("negatives.csv", 1)
+    assert problem.found.startswith("no column user_id")
+
+
+@pytest.mark.parametrize("name", ["customer", "User_ID"])
+def test_users_under_another_name_are_not_taken_for_a_slot(shop: Path, name: str) -> None:
+    """Even where their ids are those of items, as numbers often are."""
+    rows = read_csv(shop / "likes.csv")[1:]
+    write_csv(shop / "likes.csv", [[name, "top", "bottom", "shoe", "split"], *(["shoe-1", *row[1:]] for row in rows)])
+    problem = the_problem(shop)
+    assert place(problem) == ("likes.csv", 1)
+    assert problem.found == f"a column {name!r} with items of 'shoe'"
+    assert problem.wanted.startswith("user_id")
 
 
 def the_slots_problem(shop: Path) -> str:

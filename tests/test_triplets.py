@@ -16,12 +16,12 @@ def test_known_likes_agree_with_a_set(seed: int, num_likes: int, num_slots: int)
     items = rng.integers(ABSENT, 3, (num_likes, num_slots))
     items[:, 0] = rng.integers(0, 3, num_likes)
     likes = Outfits(rng.integers(0, 4, num_likes), items)
-    known = set(map(tuple, np.column_stack([likes.users, likes.items]).tolist()))
+    known = {(user, *sorted(worn)) for user, worn in zip(likes.users.tolist(), items.tolist(), strict=True)}
     users, others = rng.integers(0, 4, (5, 2)), rng.integers(ABSENT, 3, (5, 2, num_slots))
     found = KnownLikes(likes).contains(users, others)
     for i in range(5):
         for j in range(2):
-            assert found[i, j] == ((users[i, j], *others[i, j]) in known)
+            assert found[i, j] == ((users[i, j], *sorted(others[i, j].tolist())) in known)
 
 
 def test_negatives_come_from_the_pools_and_are_no_likes(tiny_dataset: Dataset, rng: np.random.Generator) -> None:
@@ -51,6 +51,14 @@ def test_where_only_likes_can_come_up_the_negative_is_invalid(rng: np.random.Gen
     only = Outfits(np.array([0]), np.array([[1, 2]]))
     _, valid = sample_negatives(likes, (np.array([1]), np.array([2])), per_like=3, known=KnownLikes(only), rng=rng)
     assert valid.tolist() == [[False] * 3, [True] * 3]
+
+
+def test_two_tops_are_no_negative_in_the_other_order_nor_twice_the_same(rng: np.random.Generator) -> None:
+    likes = Outfits(np.array([0]), np.array([[1, 2, 7]]))
+    tops, shoes = np.array([1, 2, 3]), np.array([7])
+    items, valid = sample_negatives(likes, (tops, tops, shoes), per_like=40, known=KnownLikes(likes), rng=rng)
+    assert valid.all()
+    assert {frozenset(outfit) for outfit in items[0].tolist()} == {frozenset({1, 3, 7}), frozenset({2, 3, 7})}
 
 
 def test_the_same_seed_gives_the_same_negatives(tiny_dataset: Dataset) -> None:

@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from panfit.outfits import Slot as Slot
     from panfit.recommend import Recommender as Recommender
     from panfit.recommend import load as load
-    from panfit.train.loop import FitReport as FitReport
     from panfit.train.loop import fit as fit
+    from panfit.train.run_folder import FitReport as FitReport
 
 _HOMES = {
     "panfit.outfits": ("Slot", "Catalogue", "Outfits", "FitbQuestions", "Dataset"),
@@ -46,7 +46,8 @@ _HOMES = {
     "panfit.data.folder": ("write_dataset", "read_dataset"),
     "panfit.data.check": ("check_dataset",),
     "panfit.model.pan": ("Pan",),
-    "panfit.train.loop": ("fit", "FitReport"),
+    "panfit.train.loop": ("fit",),
+    "panfit.train.run_folder": ("FitReport",),
     "panfit.evaluate": ("Result", "compare"),
     "panfit.recommend": ("load", "Recommender"),
     "panfit.errors": (

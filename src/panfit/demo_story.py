@@ -69,7 +69,7 @@ def make_report(story: Story, *, seed: int) -> Report:
     users = different_eyes(truth, rng)
     first = users[0]
     best, top = story.measured[-1].results["random"], story.ceiling["random"]
-    pointing = measure_pointing(story.pan, truth, dataset.split_items("test"), rng)
+    pointing = measure_pointing(story.pan.pan, story.pan.inputs, truth, dataset.split_items("test"), rng)
     outfit = dataset.likes["test"].items[int(rng.integers(len(dataset.likes["test"])))]  # (S,)
     environment = pedigree()
     num_groups = len(np.unique(truth.groups))
@@ -167,7 +167,7 @@ def recommended_cards(story: Story, user: int, rng: np.random.Generator) -> list
 
 def _cards(story: Story, outfits: Outfits, notes: Sequence[str]) -> list[Card]:
     titles, truth = story.wardrobe.dataset.catalogue.titles, story.wardrobe.truth
-    general, personal = score_parts(story.pan.model, story.pan.inputs, outfits)
+    general, personal = score_parts(story.pan.pan, story.pan.inputs, outfits)
     return [
         Card(
             photos=tuple(truth.picture(item, size=CARD_PIXELS) for item in items),
@@ -184,11 +184,11 @@ def look(story: Story, user: int, outfit: IntArray) -> Look:
     """One user's eyes on an outfit (S,), relative to everybody's."""
     truth, dataset = story.wardrobe.truth, story.wardrobe.dataset
     everybody = np.arange(len(dataset.user_ids))
-    maps = spatial_maps(story.pan.model, story.pan.inputs, everybody, outfit)  # (M, S, H, W)
+    maps = spatial_maps(story.pan.pan, story.pan.inputs, everybody, outfit)  # (M, S, H, W)
     pictures, captions = [], []
     for slot, item in enumerate(outfit.tolist()):
         relative = relative_maps(maps[:, slot])[user]  # (H, W)
-        region = places_of(truth, user, item, size=HEAT_PIXELS)  # (h, w)
+        region = places_of(truth, np.array([user]), item, size=HEAT_PIXELS)[0]  # (h, w)
         garment = truth.factor_region(item, EVERYWHERE, size=HEAT_PIXELS)  # (h, w)
         photo = truth.picture(item, size=HEAT_PIXELS)
         pictures.append(heat_map(photo, relative, reach=HEAT_REACH, region=region, within=garment, size=HEAT_PIXELS))
@@ -204,18 +204,19 @@ def _attention_sentences(pointing: Pointing) -> list[str]:
         interval = "" if ci95 is None else f" (95% interval {ci95[0]:.0%} to {ci95[1]:.0%})"
         return f"{value:.0%}{interval}"
 
-    by_category = _and(
-        [f"{percent(own)} on {category}s" for category, own in zip(CATEGORIES, pointing.own_by_category, strict=True)]
-    )
+    game, pairs = pointing.game, pointing.pairs
+    by_category = _and([f"{percent(own)} on {category}s" for category, own in pairs.own_by_category.items()])
     return [
         "Both see the same three garments. Red: this user looks there more than the average user; blue: less. The "
         "green line is the place that the user truly cares about. Users and outfit were chosen by the truth and by "
         "chance, not by how well the model does on them.",
         f"Over all {pointing.users} users and {pointing.garments} test garments: take a pixel of a garment inside what "
         f"a user cares about, and one outside. The user's own map looks more at the inside one in "
-        f"{percent(pointing.own, pointing.own_ci95)} of such pairs, the map of a user of another group in "
-        f"{percent(pointing.another, pointing.another_ci95)}; chance is 50%. The user's own: {by_category}. The "
-        "paper's attention has one map of places a user for all categories: collar, waist and heel have to share it.",
+        f"{percent(pairs.own, pairs.own_ci95)} of such pairs, the maps of users of other groups in "
+        f"{percent(pairs.another, pairs.another_ci95)}; chance is 50%. The user's own: {by_category}. The pixel that "
+        f"is looked at most lies inside on {percent(game.own, game.own_ci95)} of the garments; chance is "
+        f"{percent(pointing.chance)}. The paper's attention has one map of places a user for all categories: collar, "
+        "waist and heel have to share it.",
     ]
 
 

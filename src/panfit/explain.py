@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch.nn.functional import interpolate
 
 from panfit.codes import evaluating
 from panfit.features.inputs import ItemInputs
@@ -76,9 +77,10 @@ def relative_maps(maps: FloatArray) -> FloatArray:
 
 
 def upsample(values: FloatArray, size: int) -> FloatArray:
-    """(H, W) -> (size, size), bilinear, each value in the middle of its cell."""
-    picture = Image.fromarray(values.astype(np.float32), mode="F")
-    return np.asarray(picture.resize((size, size), Image.Resampling.BILINEAR), dtype=np.float64)
+    """Any number of maps, (..., H, W) -> (..., size, size), bilinear, each value in the middle of its cell."""
+    maps = torch.from_numpy(np.ascontiguousarray(values)).reshape(-1, 1, *values.shape[-2:])  # (N, 1, H, W)
+    large = interpolate(maps, size=(size, size), mode="bilinear", align_corners=False)  # (N, 1, size, size)
+    return np.asarray(large.reshape(*values.shape[:-2], size, size).numpy())
 
 
 def heat_map(

@@ -14,12 +14,13 @@ from typing import Any, Literal, overload
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
-from panfit.codes import CodeCache, OutfitScorer
 from panfit.data.folder import read_dataset
 from panfit.errors import CheckpointError, DataError, Problem, UnknownIdError
 from panfit.features.inputs import ItemInputs, build_inputs
-from panfit.model.checkpoint import CheckpointInfo, from_pretrained
+from panfit.methods import make_scorer, read_model, scores_of_one
+from panfit.model.checkpoint import CheckpointInfo
 from panfit.model.pan import Pan
 from panfit.outfits import ABSENT, Dataset, IntArray
 
@@ -52,7 +53,7 @@ def load(
     folder = run if (run / "config.json").exists() else run / "best"
     if not folder.is_dir():
         raise CheckpointError(f"{run}: no best checkpoint here; it is written after the first validation of a training")
-    model, info = from_pretrained(folder)
+    model, info = read_model(folder)
     record = _read_record(folder.parent / "run.json")
     dataset = data if isinstance(data, Dataset) else read_dataset(_dataset_folder(folder.parent, record, data))
     _check_same(dataset, info, record)
@@ -67,7 +68,7 @@ class Recommender:
     the items are kept, packed, for the users asked about last.
 
     Args:
-        model: trained on the data set's users and slots.
+        model: PAN, a rival or a plain baseline, trained on the data set's users and slots.
         dataset: translates ids.
         inputs: the data set's items, as the model sees them.
         beta: of the relaxed codes (decision D7): as trained.
@@ -76,7 +77,7 @@ class Recommender:
 
     def __init__(
         self,
-        model: Pan,
+        model: nn.Module,
         dataset: Dataset,
         inputs: ItemInputs,
         *,
@@ -86,11 +87,18 @@ class Recommender:
         self.model = model
         self.dataset = dataset
         self.inputs = inputs
-        self.scorer = OutfitScorer(model, inputs, beta=beta)
+        self.scorer = make_scorer(model, inputs, beta=beta)
         self.candidates = _distinct(np.concatenate([likes.items for likes in dataset.likes.values()]))  # (C, S)
-        self._known = dataset.known_likes(["train"])
+        self._known = {(user, *sorted(items)) for user, *items in dataset.known_likes(["train"])}
         self._named = f"the data set {dataset.name!r}"
-        self._cache = CodeCache(self.scorer, max_bytes=cache_bytes)
+        self._scores_of_one = scores_of_one(self.scorer, max_bytes=cache_bytes)
+
+    @property
+    def pan(self) -> Pan:
+        """The model, where it is PAN. Raises CheckpointError for a rival, which has no maps and no codes to show."""
+        if not isinstance(self.model, Pan):
+            raise CheckpointError(f"this run is of {type(self.model).__name__}: only PAN has maps and codes to explain")
+        return self.model
 
     @overload
     def recommend(
@@ -169,7 +177,7 @@ class Recommender:
         self, user_row: int, candidates: IntArray, top: int, exclude_known: bool, codes: Codes
     ) -> tuple[list[OutfitIds], FloatArray]:
         if exclude_known:
-            is_new = [(user_row, *outfit) not in self._known for outfit in candidates.tolist()]  # (C,)
+            is_new = [(user_row, *sorted(outfit)) not in self._known for outfit in candidates.tolist()]  # (C,)
             candidates = candidates[np.array(is_new, dtype=np.bool_)]
         scores = self._scores(user_row, candidates, codes)  # (C,)
         best = np.argsort(-scores, kind="stable")[:top]  # (n,)
@@ -181,13 +189,7 @@ class Recommender:
             raise ValueError(f'codes must be "binary" or "relaxed", not {codes!r}')
         if not len(outfits):
             return np.zeros(0)
-        binary = codes == "binary"
-        items = np.unique(outfits[outfits != ABSENT])  # (n,)
-        slots = np.where(outfits == ABSENT, ABSENT, np.searchsorted(items, outfits))  # (B, S)
-        item_codes = self._cache.codes(user_row, items, binary=binary)  # (n, V, D)
-        user_codes = self.scorer.user_codes(np.array([user_row]), binary=binary)  # (1, D)
-        only_user = np.zeros((len(outfits), 1), dtype=np.int64)  # (B, 1)
-        return self.scorer.predict(user_codes, item_codes, np.concatenate([only_user, slots], axis=1))
+        return self._scores_of_one(user_row, outfits, codes == "binary")
 
     def _user_row(self, user_id: str) -> int:
         known = self.dataset.user_row_of
@@ -274,8 +276,8 @@ def _check_same(dataset: Dataset, info: CheckpointInfo, record: dict[str, Any]) 
 
 
 def _distinct(outfits: IntArray) -> IntArray:
-    """(B, S) outfits -> (C, S), each once, in the order of first appearance."""
-    _, first = np.unique(outfits, axis=0, return_index=True)
+    """(B, S) outfits -> (C, S), each once, in the order of first appearance; two tops in either order are the same."""
+    _, first = np.unique(np.sort(outfits, axis=1), axis=0, return_index=True)
     return outfits[np.sort(first)]
 
 

@@ -76,11 +76,11 @@ def read_items(sheet: Sheet, findings: Findings) -> Items:
     return items
 
 
-def find_slots(sheet: Sheet, items: Items, findings: Findings) -> tuple[Slot, ...]:
+def find_slots(sheet: Sheet, items: Items, findings: Findings, *, by_name: bool = False) -> tuple[Slot, ...]:
     """The slots that the columns of likes.csv are: named like a category, with or without a number behind.
 
-    A column of another name is a slot if all its items share one category. A name that comes twice ("top,top") gets a
-    number ("top", "top2").
+    A column of another name is a slot if all its items share one category, unless ``by_name``. A name that comes twice
+    ("top,top") gets a number ("top", "top2").
     """
     categories = {items.category(place) for place in items.index_of.values()}
     slots: list[Slot] = []
@@ -90,7 +90,7 @@ def find_slots(sheet: Sheet, items: Items, findings: Findings) -> tuple[Slot, ..
         stem = re.sub(r"[ ._-]?\d+$", "", column)
         worn = {items.category(items.index_of[cell]) for cell in sheet.columns[index] if cell in items.index_of}
         category = column if column in categories else stem if stem in categories else None
-        if category is None and len(worn) == 1:
+        if category is None and len(worn) == 1 and not by_name:
             (category,) = worn
         if not category:
             found = f"a column {column!r}" + (

@@ -7,7 +7,8 @@ the CSV, because it alone says on which line a row with quoted line breaks start
 import csv
 import io
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,6 +20,7 @@ from panfit.errors import Problem
 
 DELIMITERS = (",", ";", "\t", "|")
 SUFFIXES = (".csv", ".tsv", ".parquet")
+NOTHING: Mapping[str, str] = {}
 _BOMS = {b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16"}
 _SAVE_AS_UTF8 = "Save the table as UTF-8 (in Excel: CSV UTF-8)."
 
@@ -34,6 +36,7 @@ class Sheet:
         rows: the line of each row as an editor counts (a CSV's header is 1; Parquet rows count from 1).
         broken: places of rows that are told already and must not be used; they keep their place, so that what refers
             to them is not reported as a fault of its own.
+        filled: columns that the file does not have; each holds one cell, over and over.
     """
 
     file: str
@@ -41,6 +44,7 @@ class Sheet:
     columns: tuple[list[str], ...]
     rows: list[int]
     broken: frozenset[int] = frozenset()
+    filled: frozenset[str] = frozenset()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -65,17 +69,24 @@ def find_sheet(source: Path, stem: str, findings: Findings, *, required: bool) -
     return paths[0] if paths else None
 
 
-def read_sheet(path: Path, findings: Findings, *, required: tuple[str, ...]) -> Sheet | None:
+def read_sheet(
+    path: Path, findings: Findings, *, required: tuple[str, ...], otherwise: Mapping[str, str] = NOTHING
+) -> Sheet | None:
     """Read one table; None where it cannot be read at all (told as fatal). Bad rows are told and left out.
 
     Args:
         path: a .csv, .tsv or .parquet file.
         findings: takes the problems.
         required: columns that must be there; they also tell which delimiter is meant.
+        otherwise: required columns that may be missing -> what then stands in all their cells.
     """
     sheet = _read_parquet(path, findings) if path.suffix == ".parquet" else _read_csv(path, findings, required)
     if sheet is None:
         return None
+    lacking = {name: cell for name, cell in otherwise.items() if name not in sheet.header}
+    cells = tuple([cell] * len(sheet) for cell in lacking.values())
+    header, columns = (*sheet.header, *lacking), (*sheet.columns, *cells)
+    sheet = replace(sheet, header=header, columns=columns, filled=frozenset(lacking))
     missing = [name for name in required if name not in sheet.header]
     twice = [name for name in required if sheet.header.count(name) > 1]
     if missing or twice:

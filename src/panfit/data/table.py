@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from panfit.data.findings import Findings, ImportReport
-from panfit.data.item_sheet import Items, check_items, find_slots, read_items
+from panfit.data.item_sheet import NOT_SLOTS, Items, check_items, find_slots, read_items
 from panfit.data.outfit_sheet import (
     Likes,
     Question,
@@ -36,6 +36,8 @@ REQUIRED = {
     "fitb": ("user_id", "question", "answer"),
 }
 """Table -> the columns it must have, besides the slots'."""
+EVERYBODY = "everybody"
+"""The one user of a shop whose tables have no column user_id: it knows which outfits are liked, not by whom."""
 KIND_OF: dict[str, Kind] = {"negatives": "random", "negatives_hard": "hard"}
 
 _log = logging.getLogger("panfit")
@@ -75,10 +77,12 @@ def import_table(
     if "items" not in sheets or "likes" not in sheets:
         findings.stop_if_needed(summary)
     items = read_items(sheets["items"], findings)
-    slots = find_slots(sheets["likes"], items, findings)
+    # without the users' column, any column of another name than a category's may be theirs
+    slots = find_slots(sheets["likes"], items, findings, by_name=_of_everybody(sheets))
     check_items(items, slots, image_root, findings)
     if not slots or findings.fatal:
         findings.stop_if_needed(summary)
+    _note_oddities(sheets["likes"], slots, findings)
     likes = read_likes(sheets["likes"], slots, items, findings)
     _check_options(sheets, likes, item_disjoint, findings)
     negatives, questions = _read_fixed(sheets, slots, items, likes, findings)
@@ -95,13 +99,39 @@ def import_table(
 
 
 def _read_sheets(source: Path, findings: Findings) -> dict[str, Sheet]:
-    sheets = {}
+    """Table -> its sheet. Where the likes name no users, everybody is one, in the other tables too."""
+    sheets: dict[str, Sheet] = {}
     for stem, required in REQUIRED.items():
         path = find_sheet(source, stem, findings, required=stem in ("items", "likes"))
-        sheet = None if path is None else read_sheet(path, findings, required=required)
+        may_be_everybody = stem == "likes" or (stem != "items" and _of_everybody(sheets))
+        otherwise = {"user_id": EVERYBODY} if may_be_everybody else {}
+        sheet = None if path is None else read_sheet(path, findings, required=required, otherwise=otherwise)
         if sheet is not None:
             sheets[stem] = sheet
     return sheets
+
+
+def _of_everybody(sheets: dict[str, Sheet]) -> bool:
+    return "likes" in sheets and "user_id" in sheets["likes"].filled
+
+
+def _note_oddities(likes: Sheet, slots: Sequence[Slot], findings: Findings) -> None:
+    """What works, but may not be meant."""
+
+    def note(found: str, wanted: str, remedy: str) -> None:
+        findings.notes.append(Problem(likes.file, found, wanted, remedy, row=1))
+
+    if "user_id" in likes.filled:
+        remedy = f"All likes count as those of one user, {EVERYBODY!r}; add the column if there are several."
+        note("no column user_id", "a column that says whose like it is", remedy)
+    if len({slot.category for slot in slots}) == 1:
+        remedy = "Each user's taste is learnt, but not what goes together: only items of two categories make a pair."
+        note(f"slots of one category only ({slots[0].category})", "slots of several categories", remedy)
+    columns = [cells for name, cells in zip(likes.header, likes.columns, strict=True) if name not in NOT_SLOTS]
+    for slot, cells in zip(slots, columns, strict=True):
+        if not any(cells):
+            remedy = "Nothing is learnt of such items; remove the column, or fill it."
+            note(f"the column {slot.name!r}, empty in every row", "items in every slot, at least now and then", remedy)
 
 
 def _check_options(sheets: dict[str, Sheet], likes: Likes, item_disjoint: bool, findings: Findings) -> None:

@@ -14,12 +14,12 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from panfit.config import Config
 from panfit.errors import CheckpointError, ConfigError
@@ -29,6 +29,22 @@ FORMAT = 1
 CONFIG_FILE, USERS_FILE, WEIGHTS_FILE = "config.json", "users.json", "model.safetensors"
 SHOWN_NAMES = 5
 """How many tensor names a message spells out."""
+
+
+class Saved(Protocol):
+    """What a checkpoint is made of: PAN, or a rival behind the same interface."""
+
+    config: Config
+    shape: PanShape
+
+    @property
+    def trunk_config(self) -> dict[str, Any] | None:
+        """A Hugging Face trunk's own config; else None."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """The weights by name."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -51,7 +67,7 @@ class CheckpointInfo:
 
 
 def save_pretrained(
-    model: Pan, folder: str | Path, *, user_ids: Sequence[str], extra: Mapping[str, Any] | None = None
+    model: Saved, folder: str | Path, *, user_ids: Sequence[str], extra: Mapping[str, Any] | None = None
 ) -> Path:
     """Write a checkpoint, over an older one if there is one.
 
@@ -68,8 +84,8 @@ def save_pretrained(
     if len(set(user_ids)) != len(user_ids) or len(user_ids) != model.shape.num_users:
         raise ValueError(f"{len(set(user_ids))} distinct user ids for a model of {model.shape.num_users} users")
     description = {
-        "architectures": ["Pan"],
-        "model_type": "pan",
+        "architectures": [type(model).__name__],
+        "model_type": model.config.method,
         "format": FORMAT,
         "config": model.config.model_dump(mode="json"),
         "shape": model.shape.model_dump(mode="json"),
@@ -99,17 +115,28 @@ def save_pretrained(
 
 
 def from_pretrained(folder: str | Path) -> tuple[Pan, CheckpointInfo]:
+    """Read PAN's checkpoint: see `read_checkpoint`. Raises CheckpointError, for a rival's checkpoint too."""
+    model, info = read_checkpoint(folder, {"pan": Pan})
+    assert isinstance(model, Pan)
+    return model, info
+
+
+def read_checkpoint(folder: str | Path, classes: Mapping[str, type[nn.Module]]) -> tuple[nn.Module, CheckpointInfo]:
     """Read a checkpoint: the model, on the CPU and in evaluation mode, equal to the saved one bit for bit.
 
+    Args:
+        folder: as `save_pretrained` wrote it.
+        classes: what to build, by model type; each is made as `Pan` is.
+
     Raises:
-        CheckpointError: a file that is missing, damaged, of another format, or whose tensors have other names, shapes
-            or types than the settings ask for.
+        CheckpointError: a file that is missing, damaged, of another format or model type, or whose tensors have other
+            names, shapes or types than the settings ask for.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise CheckpointError(f"{folder}: there is no such checkpoint folder")
     config_bytes, users_bytes = _read(folder / CONFIG_FILE), _read(folder / USERS_FILE)
-    config, shape, trunk_config = _parse_description(folder / CONFIG_FILE, config_bytes)
+    config, shape, trunk_config = _parse_description(folder / CONFIG_FILE, config_bytes, classes)
     user_ids = _parse_users(folder / USERS_FILE, users_bytes, shape.num_users)
     weights, header = _read_weights(folder / WEIGHTS_FILE)
     if header.get("companions") != _checksum(config_bytes, users_bytes):
@@ -118,7 +145,9 @@ def from_pretrained(folder: str | Path) -> tuple[Pan, CheckpointInfo]:
             "saving was interrupted. Take another checkpoint of the run"
         )
     try:
-        model = Pan(config, shape, generator=torch.Generator(), trunk_config=trunk_config, pretrained=False)
+        model = classes[config.method](
+            config, shape, generator=torch.Generator(), trunk_config=trunk_config, pretrained=False
+        )
     except ConfigError as error:
         raise CheckpointError(f"{folder}: no model can be built from {CONFIG_FILE}: {error}") from error
     _check_weights(folder / WEIGHTS_FILE, weights, model.state_dict())
@@ -127,10 +156,15 @@ def from_pretrained(folder: str | Path) -> tuple[Pan, CheckpointInfo]:
     return model.eval(), CheckpointInfo(folder, config, shape, user_ids, extra)
 
 
-def _parse_description(path: Path, content: bytes) -> tuple[Config, PanShape, dict[str, Any] | None]:
+def _parse_description(
+    path: Path, content: bytes, classes: Mapping[str, type[nn.Module]]
+) -> tuple[Config, PanShape, dict[str, Any] | None]:
     description = _parse_json(path, content)
-    if not isinstance(description, dict) or description.get("model_type") != "pan":
-        raise CheckpointError(f'{path}: not a panfit model: wanted "model_type": "pan"')
+    if not isinstance(description, dict) or description.get("model_type") not in classes:
+        wanted = ", ".join(f'"{name}"' for name in classes)
+        raise CheckpointError(
+            f'{path}: not a panfit model of the kind that is wanted here: wanted "model_type": {wanted}'
+        )
     if description.get("format") != FORMAT:
         raise CheckpointError(
             f"{path}: found format {description.get('format')!r}; this version of panfit reads format {FORMAT}"
@@ -142,6 +176,10 @@ def _parse_description(path: Path, content: bytes) -> tuple[Config, PanShape, di
         raise CheckpointError(f"{path}: {error} is missing") from None
     except (ConfigError, ValueError) as error:
         raise CheckpointError(f"{path}: {error}") from error
+    if config.method != description["model_type"]:
+        raise CheckpointError(
+            f'{path}: "model_type" is {description["model_type"]!r}, but the settings say {config.method!r}'
+        )
     trunk_config = description.get("trunk_config")
     if trunk_config is not None and not isinstance(trunk_config, dict):
         raise CheckpointError(f"{path}: trunk_config must be an object or null")

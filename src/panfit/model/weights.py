@@ -16,7 +16,7 @@ from panfit.errors import ConfigError
 
 COUNTER = "num_batches_tracked"
 """Batch normalization's count of batches: files older than it lack it, and nothing reads it."""
-LEFT_OUT = ("classifier.", "fc.")
+LEFT_OUT = ("classifier.", "fc.", "mask_logits")
 """Layers behind the trunk's last map that a file may bring and that this backbone may not have."""
 SHOWN_NAMES = 5
 

@@ -4,14 +4,14 @@ import numpy as np
 import torch
 
 from panfit.features.inputs import ItemInputs, KeptMaps
-from panfit.model.pan import Pan
+from panfit.methods import LearnedModel
 from panfit.train.progress import Reporter
 
 BATCH_ITEMS = 128
 
 
 @torch.no_grad()
-def keep_maps(model: Pan, inputs: ItemInputs, reporter: Reporter) -> ItemInputs:
+def keep_maps(model: LearnedModel, inputs: ItemInputs, reporter: Reporter) -> ItemInputs:
     """The inputs with photos replaced by the maps of ``model``'s trunk, float16, of the mirrored photos too if
     ``images.flip`` asks for them; stored maps are handed back as they are."""
     if inputs.kind != "images":

@@ -9,12 +9,10 @@ Chance is a function of (seed, stage, epoch, step) alone, so a run that was stop
 straight run bit for bit on a CPU.
 """
 
-import json
 import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,44 +21,36 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from panfit.codes import OutfitScorer
-from panfit.config import Config, TrainConfig
+from panfit.config import Config
 from panfit.errors import TrainingError
-from panfit.evaluate import Result, evaluate
-from panfit.features.inputs import ItemInputs, build_inputs
+from panfit.evaluate import evaluate
+from panfit.features.inputs import build_inputs
+from panfit.methods import PLAIN, LearnedModel
 from panfit.model.checkpoint import save_pretrained
-from panfit.model.pan import Pan, PanShape
 from panfit.outfits import Dataset
-from panfit.train.chance import INITIAL, ORDER, STEP, chance_seed
+from panfit.train.chance import ORDER, STEP, chance_seed
 from panfit.train.frozen import keep_maps
+from panfit.train.learner import Learner, Moment, build_model, learner_of
 from panfit.train.optimizer import beta_at, build_optimizer, rate_factor, set_rates
+from panfit.train.plain import fit_plain
 from panfit.train.pretrain import pretrain_trunk
 from panfit.train.progress import Reporter, StopRequest
-from panfit.train.run_folder import LOG_FILE, check_learnable, cut_log, fingerprint, prepare_folder
+from panfit.train.run_folder import (
+    FitReport,
+    begin_folder,
+    check_folder,
+    check_learnable,
+    cut_log,
+    fingerprint,
+    log_line,
+    selected,
+    validation_record,
+    warn_of_idle_settings,
+)
 from panfit.train.state import STATE_FILE, Progress, load_state, save_state
-from panfit.train.step import StepInputs, TripletSource, outfits_of, step_terms
 
 VALIDATION_RESAMPLES = 0
 """No bootstrap while training: intervals are the evaluation's business."""
-
-
-@dataclass(frozen=True)
-class FitReport:
-    """What came of a run.
-
-    Attributes:
-        run: its folder.
-        epochs: epochs done.
-        best_epoch: the epoch of the best checkpoint, from 0.
-        best: its validation value (of ``train.select``).
-        seconds: time spent, all sessions together.
-    """
-
-    run: Path
-    epochs: int
-    best_epoch: int
-    best: float
-    seconds: float
 
 
 def fit(
@@ -72,7 +62,7 @@ def fit(
     progress: bool = True,
     on_step: Callable[[Progress], None] | None = None,
 ) -> FitReport:
-    """Train PAN on a data set's likes (PAN Eq. 5-9; decisions D7, D9-D12, D15).
+    """Train what ``config.method`` names on a data set's likes (PAN Eq. 5-9; decisions D7, D9-D12, D15, D27).
 
     Args:
         config: all settings.
@@ -91,32 +81,25 @@ def fit(
     """
     out = Path(out)
     check_learnable(dataset)
-    prepare_folder(out, config, dataset, resume=resume)
+    warn_of_idle_settings(config, dataset)
+    check_folder(out, config, dataset, resume=resume)
     fabric = Fabric(accelerator=config.train.accelerator, devices=1, precision=config.train.precision)
     with torch.random.fork_rng(), Reporter(enabled=progress) as reporter, StopRequest() as stop:
         inputs = build_inputs(dataset, config, progress=reporter.callback("photos"))
-        model = build_model(config, dataset, inputs).to(fabric.device)
+        if config.method in PLAIN:
+            return fit_plain(config, dataset, inputs, out, resume=resume)
+        model: LearnedModel = build_model(config, dataset, inputs).to(fabric.device)
+        begin_folder(out, config, dataset, resume=resume)
         if config.pretrain.epochs:
             pretrain_trunk(model, dataset, inputs, config, out=out, reporter=reporter, stop=stop)
         if config.backbone.frozen:
             inputs = keep_maps(model, inputs, reporter)
-        run = _Run(config, dataset, out, fabric, model, inputs, reporter, stop, on_step)
+        learner = learner_of(model, dataset, inputs, config, fabric.device)
+        run = _Run(config, dataset, out, fabric, learner, reporter, stop, on_step)
         state_file = out / STATE_FILE
         if resume and state_file.exists():
             run.restore()
         return run.train()
-
-
-def build_model(config: Config, dataset: Dataset, inputs: ItemInputs) -> Pan:
-    """A new Pan for a data set, its weights drawn from the config's seed."""
-    shape = PanShape(
-        num_users=len(dataset.user_ids),
-        slots=tuple((slot.name, slot.category) for slot in dataset.slots),
-        categories=dataset.catalogue.categories,
-        text_dim=None if inputs.text is None else inputs.text.shape[1],
-        input_shape=inputs.input_shape,
-    )
-    return Pan(config, shape, generator=torch.Generator().manual_seed(chance_seed(config.seed, INITIAL)))
 
 
 class _Run:
@@ -128,26 +111,22 @@ class _Run:
         dataset: Dataset,
         out: Path,
         fabric: Fabric,
-        model: Pan,
-        inputs: ItemInputs,
+        learner: Learner,
         reporter: Reporter,
         stop: StopRequest,
         on_step: Callable[[Progress], None] | None,
     ) -> None:
-        self.config, self.dataset, self.out, self.fabric, self.inputs = config, dataset, out, fabric, inputs
+        self.config, self.dataset, self.out, self.fabric = config, dataset, out, fabric
         self.reporter, self.stop, self.on_step = reporter, stop, on_step
         self.fingerprint = fingerprint(config, dataset)
         # Fabric's module wrapper copies what a forward pass returns, field by field; PanOutput is frozen. One device
         # needs no wrappers: fabric.autocast and fabric.backward do the arithmetic.
-        self.model = model
-        self.optimizer = build_optimizer(model.parameter_groups(), config.optimizer)
+        self.learner, self.model = learner, learner.model
+        self.optimizer = build_optimizer(self.model.parameter_groups(), config.optimizer)
         self.average: dict[str, Tensor] | None = None
         if config.train.ema:
-            self.average = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
+            self.average = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
         self.likes = dataset.likes["train"]
-        self.triplets = TripletSource(
-            self.likes, dataset.split_items("train"), tuple(slot.category for slot in dataset.slots), config=config
-        )
         self.steps_per_epoch = math.ceil(len(self.likes) / config.train.batch_size)
         self.progress = Progress()
         self.session_start = time.monotonic()
@@ -207,8 +186,7 @@ class _Run:
         }
         if (progress.epoch + 1) % config.validate_every == 0 or progress.epoch + 1 == config.epochs:
             record["val"] = self._validate()
-        with (self.out / LOG_FILE).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(record) + "\n")
+        log_line(self.out, record)
         self._checkpoint("last")
 
     def _after_step(self) -> None:
@@ -232,14 +210,10 @@ class _Run:
         )
         set_rates(self.optimizer, config.optimizer, factor)
         beta = beta_at(config.train, progress.epoch)
-        likes = self.likes.take(rows)
         hard_codes = progress.epoch >= config.train.straight_through_from * config.train.epochs
-        items = StepInputs(self.model, self.inputs, generator=generator, device=self.fabric.device)
+        moment = Moment(epoch=progress.epoch, beta=beta, hard_codes=hard_codes, rng=rng, generator=generator)
         with self.fabric.autocast():
-            triplets = self.triplets.draw(likes, items, epoch=progress.epoch, beta=beta, rng=rng, generator=generator)
-            batch = items.batch(*outfits_of(triplets))
-            output = self.model(batch, beta=beta, straight_through=hard_codes)
-            terms = step_terms(output, batch, triplets, config=config)
+            terms = self.learner.terms(self.likes.take(rows), moment)
         if not torch.isfinite(terms["total"]):
             raise TrainingError(self._non_finite(terms, rows))
         self.optimizer.zero_grad()
@@ -274,7 +248,7 @@ class _Run:
         """Validation with random negatives; keeps the best checkpoint."""
         progress = self.progress
         with _weights(self.model, self.average):
-            scorer = OutfitScorer(self.model, self.inputs, beta=beta_at(self.config.train, progress.epoch))
+            scorer = self.learner.scorer(beta_at(self.config.train, progress.epoch))
             result = evaluate(scorer, self.dataset, split="val", negatives="random", resamples=VALIDATION_RESAMPLES)
             value = selected(result, self.config.train)
             if progress.best is None or value > progress.best:
@@ -283,10 +257,7 @@ class _Run:
             else:
                 progress.stale += 1
         self.reporter.validated(result, best=progress.best)
-        return {
-            "fitb": result.fitb, "auc": result.auc, "ndcg": result.ndcg, "relaxed": result.relaxed,
-            self.config.train.select: value,
-        }  # fmt: skip
+        return validation_record(result, self.config.train)
 
     def _checkpoint(self, name: str) -> None:
         with _weights(self.model, self.average):
@@ -294,7 +265,7 @@ class _Run:
 
     def _write_checkpoint(self, name: str) -> None:
         beta = beta_at(self.config.train, self.progress.epoch)
-        self.model.beta.fill_(beta)  # a checkpoint's relaxed codes are those it was trained with
+        self.learner.settle(beta)
         extra = {
             "epoch": self.progress.epoch,
             "beta": beta,
@@ -314,20 +285,8 @@ class _Run:
         )
 
 
-def selected(result: Result, config: TrainConfig) -> float:
-    """The validation value that the best checkpoint is chosen by (`train.select`); higher is better."""
-    values = {
-        "auc": result.auc,
-        "fitb": result.fitb,
-        "ndcg": result.ndcg,
-        "relaxed_auc": result.relaxed["auc"],
-        "mean": (result.fitb + result.auc + result.ndcg) / 3,
-    }
-    return values[config.select]
-
-
 @contextmanager
-def _weights(model: Pan, average: dict[str, Tensor] | None) -> Iterator[None]:
+def _weights(model: LearnedModel, average: dict[str, Tensor] | None) -> Iterator[None]:
     """Inside, the model carries the running mean of its weights, if one is kept."""
     if average is None:
         yield

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from panfit.config import Config
 from panfit.errors import ConfigError
 from panfit.features.inputs import ItemInputs
-from panfit.model.pan import Pan
+from panfit.methods import LearnedModel
 from panfit.model.small import Statistics
 from panfit.outfits import Catalogue, Dataset
 from panfit.train.chance import PRETRAIN, PRETRAIN_ORDER, chance_seed
@@ -33,8 +33,21 @@ MEASURED_AT_ONCE = 512
 PRETRAIN_STATE_FILE = "pretrain.safetensors"
 TRUNK_FILE = "trunk.safetensors"
 """The trained trunk and its head, for other runs to start from: backbone.weights = "RUN/trunk.safetensors"."""
+BF16_FLAGS = {"amx_bf16", "avx512_bf16", "bf16"}
+"""How Linux names a CPU's bf16 instructions (x86, ARM)."""
 RISING_SHARE = 0.2
 """Share of the steps over which the learning rate rises, before it falls along a cosine."""
+
+
+def has_bf16(device: torch.device, *, cpu_info: Path = Path("/proc/cpuinfo")) -> bool:
+    """Whether bf16 arithmetic is the device's own: any GPU; a CPU whose flags say so, as far as the system tells."""
+    if device.type != "cpu":
+        return True
+    try:
+        flags = set(cpu_info.read_text("utf-8").split())
+    except OSError:
+        return False
+    return bool(flags & BF16_FLAGS)
 
 
 def word_targets(catalogue: Catalogue) -> tuple[NDArray[np.float32], tuple[str, ...]]:
@@ -79,7 +92,7 @@ class ColorTargets:
 
 
 def pretrain_trunk(
-    model: Pan,
+    model: LearnedModel,
     dataset: Dataset,
     inputs: ItemInputs,
     config: Config,
@@ -113,6 +126,7 @@ def pretrain_trunk(
     progress = Progress()
     if state_file.exists():
         progress = load_state(state_file, model=learner, optimizer=optimizer, fingerprint=belongs)
+    half = settings.precision == "bf16-mixed" or (settings.precision == "auto" and has_bf16(device))
     steps_per_epoch = math.ceil(len(inputs) / settings.batch_size)
     total = settings.epochs * steps_per_epoch
     learner.train()
@@ -125,7 +139,7 @@ def pretrain_trunk(
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * _rate_factor(done, total)
             photos = inputs.batch(rows, generator=generator).to(device)  # (n, 3, h, w)
-            with torch.autocast(device.type, torch.bfloat16, enabled=settings.precision == "bf16-mixed"):
+            with torch.autocast(device.type, torch.bfloat16, enabled=half):
                 feature_map = trunk(photos.contiguous(memory_format=torch.channels_last))  # (n, C, H, W)
             word_logits, colors = probe(head(feature_map.float())).split([words.shape[1], Statistics.NUM], dim=1)
             word_loss = F.binary_cross_entropy_with_logits(word_logits, targets[rows], reduction="sum") / len(rows)

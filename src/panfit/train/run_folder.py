@@ -2,18 +2,46 @@
 
 import hashlib
 import json
+import logging
 import os
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from panfit.config import Config
+import numpy as np
+
+from panfit.config import Config, TrainConfig
 from panfit.errors import TrainingError
+from panfit.evaluate import Result
 from panfit.files import write_aside
 from panfit.outfits import Dataset
 from panfit.train.state import STATE_FILE
 
+LOGGER = logging.getLogger("panfit")
+
 CONFIG_FILE = "config.toml"
 RUN_FILE = "run.json"
 LOG_FILE = "log.jsonl"
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What came of a run.
+
+    Attributes:
+        run: its folder.
+        epochs: epochs done.
+        best_epoch: the epoch of the best checkpoint, from 0.
+        best: its validation value (of ``train.select``).
+        seconds: time spent, all sessions together.
+    """
+
+    run: Path
+    epochs: int
+    best_epoch: int
+    best: float
+    seconds: float
 
 
 def fingerprint(config: Config, dataset: Dataset) -> str:
@@ -30,12 +58,30 @@ def check_learnable(dataset: Dataset) -> None:
             raise TrainingError(
                 f"data set {dataset.name!r}: no {split} likes; import it again with likes in every split"
             )
-    if ("val", "random") not in dataset.negatives or "val" not in dataset.fitb:
-        raise TrainingError(f"data set {dataset.name!r}: no validation negatives or FITB questions; import it again")
+    if ("val", "random") not in dataset.negatives:
+        raise TrainingError(f"data set {dataset.name!r}: no validation negatives; import it again")
+    if "val" not in dataset.fitb:
+        raise TrainingError(
+            f"data set {dataset.name!r}: no validation questions. The val likes wear too few items to make one (four "
+            "in one slot); import it again with more likes, or with questions of your own"
+        )
 
 
-def prepare_folder(out: Path, config: Config, dataset: Dataset, *, resume: bool) -> None:
-    """Make the folder and write down what is run. Raises TrainingError if it holds another run."""
+def warn_of_idle_settings(config: Config, dataset: Dataset) -> None:
+    """Say what the config asks for and this data set cannot give: S2 and the miner need other users."""
+    wanted = {"loss.lambda_user": config.loss.lambda_user, "negatives.hard_ratio": config.negatives.hard_ratio}
+    idle = [name for name, value in wanted.items() if value > 0]
+    num_users = len(np.unique(dataset.likes["train"].users))
+    if config.method == "pan" and num_users == 1 and idle:
+        LOGGER.warning(
+            "the data set %r has train likes of one user only, and nobody to tell him from: %s will do nothing",
+            dataset.name,
+            " and ".join(idle),
+        )
+
+
+def check_folder(out: Path, config: Config, dataset: Dataset, *, resume: bool) -> None:
+    """Raise TrainingError if the folder holds another run, or something else, or nothing to resume."""
     if out.exists() and not out.is_dir():
         raise TrainingError(f"{out}: a file of that name is in the way of the run folder")
     if resume:
@@ -52,6 +98,15 @@ def prepare_folder(out: Path, config: Config, dataset: Dataset, *, resume: bool)
         raise TrainingError(f"{out}: there is a run here already; go on with it by --resume, or name another folder")
     if out.exists() and any(path.name != CONFIG_FILE for path in out.iterdir()):  # a start that failed leaves that
         raise TrainingError(f"{out}: this folder holds something else; name a new folder for the run")
+
+
+def begin_folder(out: Path, config: Config, dataset: Dataset, *, resume: bool) -> None:
+    """Make the folder and write down what is run, once its inputs and its model are there: a start that fails for bad
+    settings or photos leaves nothing that the next start would stumble over. Raises TrainingError as `check_folder`.
+    """
+    check_folder(out, config, dataset, resume=resume)  # again: decoding photos may have taken long
+    if resume:
+        return
     out.mkdir(parents=True, exist_ok=True)
     folder = None if dataset.folder is None else os.fspath(dataset.folder.resolve())
     run = {
@@ -77,3 +132,32 @@ def cut_log(out: Path, *, epochs: int) -> None:
         if epoch < epochs:
             kept.append(line)
     write_aside(log_file, "".join(f"{line}\n" for line in kept))
+
+
+def log_line(out: Path, record: Mapping[str, Any]) -> None:
+    """One more line in the run's log."""
+    with (out / LOG_FILE).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
+
+
+def validation_record(result: Result, config: TrainConfig) -> dict[str, Any]:
+    """What a log line says of a validation."""
+    return {
+        "fitb": result.fitb,
+        "auc": result.auc,
+        "ndcg": result.ndcg,
+        "relaxed": result.relaxed,
+        config.select: selected(result, config),
+    }
+
+
+def selected(result: Result, config: TrainConfig) -> float:
+    """The validation value that the best checkpoint is chosen by (`train.select`); higher is better."""
+    values = {
+        "auc": result.auc,
+        "fitb": result.fitb,
+        "ndcg": result.ndcg,
+        "relaxed_auc": result.relaxed["auc"],
+        "mean": (result.fitb + result.auc + result.ndcg) / 3,
+    }
+    return values[config.select]

@@ -5,6 +5,7 @@ attention once on each distinct (user, item) pair, however many triplets share t
 """
 
 from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from panfit.config import Config
 from panfit.features.inputs import ItemInputs
+from panfit.methods import LearnedModel
 from panfit.model.pan import OutfitBatch, Pan, PanOutput
 from panfit.outfits import ABSENT, IntArray, Outfits
 from panfit.train.losses import bpr_loss, quantization_loss, total_loss, user_specific_loss, visual_semantic_loss
@@ -41,14 +43,17 @@ class Triplets:
     other_valid: NDArray[np.bool_]
 
 
-class StepInputs:
+M = TypeVar("M", bound=LearnedModel)
+
+
+class StepInputs(Generic[M]):
     """The items of one step. Each photo is augmented, and passes the trunk, once: when it is first asked for.
 
     Mining asks for the liked outfits' items first, the forward pass then for the rest; both see the same maps.
     """
 
     def __init__(
-        self, model: Pan, inputs: ItemInputs, *, generator: torch.Generator | None, device: torch.device
+        self, model: M, inputs: ItemInputs, *, generator: torch.Generator | None, device: torch.device
     ) -> None:
         self.model = model
         self._inputs, self._generator, self._device = inputs, generator, device
@@ -126,7 +131,7 @@ class TripletSource:
     def draw(
         self,
         likes: Outfits,
-        items: StepInputs,
+        items: StepInputs[Pan],
         *,
         epoch: int,
         beta: float,
@@ -166,7 +171,7 @@ class TripletSource:
         self,
         likes: Outfits,
         neighborhood: Neighborhood,
-        items: StepInputs,
+        items: StepInputs[Pan],
         beta: float,
         generator: torch.Generator,
     ) -> Mined:
@@ -186,7 +191,7 @@ class TripletSource:
         self,
         likes: Outfits,
         neighborhood: Neighborhood,
-        items: StepInputs,
+        items: StepInputs[Pan],
         beta: float,
         generator: torch.Generator,
         *,
@@ -217,7 +222,7 @@ class TripletSource:
         return Neighborhood(distances, near, torch.from_numpy(not_known))
 
 
-def _pool_scores(items: StepInputs, likes: Outfits, pool: Tensor, *, beta: float, personal: bool) -> Tensor:
+def _pool_scores(items: StepInputs[Pan], likes: Outfits, pool: Tensor, *, beta: float, personal: bool) -> Tensor:
     """(B, B) scores [i, j] of O_j for u_i where ``pool`` says so, 0 elsewhere; without dropout and without gradient."""
     scores = torch.zeros(pool.shape)  # (B, B)
     rows, columns = (place.numpy() for place in pool.nonzero(as_tuple=True))  # (P,), (P,)

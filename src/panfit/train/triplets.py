@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from panfit.outfits import ABSENT, IntArray, Outfits
 
 MAX_DRAWS = 50
-"""How often a negative that turns out to be a known like is drawn anew before it is marked invalid."""
+"""How often a negative that is a known like, or wears an item twice, is drawn anew before it is marked invalid."""
 
 _HASH_FACTOR = np.uint64(0x9E3779B97F4A7C15)
 
@@ -19,8 +19,9 @@ _HASH_FACTOR = np.uint64(0x9E3779B97F4A7C15)
 class KnownLikes:
     """Membership of (user, outfit) in a set of likes, for whole arrays at once.
 
-    Likes are kept as sorted 64-bit hashes. Two different likes share a hash with a chance of about 2^-64 a pair; the
-    only harm would be one negative too few.
+    An outfit is a set of items: two tops in the other order are the same outfit. Likes are kept as sorted 64-bit
+    hashes. Two different likes share a hash with a chance of about 2^-64 a pair; the only harm would be one negative
+    too few.
     """
 
     def __init__(self, likes: Outfits) -> None:
@@ -38,10 +39,18 @@ class KnownLikes:
 
 def _keys(users: IntArray, items: IntArray) -> NDArray[np.uint64]:
     keys: NDArray[np.uint64] = users.astype(np.uint64)
-    for slot in range(items.shape[-1]):
+    ordered = np.sort(items, axis=-1)  # (..., S)
+    for place in range(items.shape[-1]):
         keys = (keys ^ (keys >> np.uint64(29))) * _HASH_FACTOR
-        keys = keys + (items[..., slot] - ABSENT).astype(np.uint64)
+        keys = keys + (ordered[..., place] - ABSENT).astype(np.uint64)
     return keys
+
+
+def _wears_twice(items: IntArray) -> NDArray[np.bool_]:
+    """(..., S) -> (...) True where an outfit has one item in two slots."""
+    ordered = np.sort(items, axis=-1)  # (..., S)
+    again = (ordered[..., 1:] == ordered[..., :-1]) & (ordered[..., 1:] != ABSENT)  # (..., S - 1)
+    return np.asarray(again.any(axis=-1))
 
 
 def sample_negatives(
@@ -57,7 +66,7 @@ def sample_negatives(
         rng: the source of chance.
 
     Returns:
-        items (B, K, S), empty slots as in the like; valid (B, K), False where only known likes came up.
+        items (B, K, S), empty slots as in the like; valid (B, K), False where only such came up that must not.
         PAN sec. 2.3; decisions D9, D14.
     """
     num_likes, num_slots = likes.items.shape
@@ -70,7 +79,7 @@ def sample_negatives(
             items[..., slot][redraw] = ABSENT
             if filled.any():
                 items[..., slot][filled] = rng.choice(pool, size=int(filled.sum()))
-        redraw = known.contains(users, items)  # (B, K)
+        redraw = known.contains(users, items) | _wears_twice(items)  # (B, K)
         if not redraw.any():
             break
     return items, ~redraw

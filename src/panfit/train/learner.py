@@ -1,0 +1,155 @@
+"""What the loop trains: PAN or a rival. A batch of likes in, Eq. 9's named terms (or the rival's own) out.
+
+The loop knows no method. A learner draws its negatives, runs its model and names its terms; every one of them samples
+from the same pools with the same chance, so that methods are compared on the same footing.
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from panfit.baselines.rival import Rival, RivalBatch
+from panfit.config import Config
+from panfit.evaluate import Scorer
+from panfit.features.inputs import ItemInputs
+from panfit.methods import LearnedModel, make_model, make_scorer, shape_of
+from panfit.model.pan import Pan
+from panfit.outfits import Dataset, Outfits
+from panfit.train.chance import INITIAL, chance_seed
+from panfit.train.step import StepInputs, TripletSource, outfits_of, step_terms
+from panfit.train.triplets import KnownLikes, batch_pools, sample_negatives
+
+
+@dataclass(frozen=True, eq=False)
+class Moment:
+    """Where training stands when a step is taken, and its chance.
+
+    Attributes:
+        epoch: from 0.
+        beta: of the relaxed codes (decision D7).
+        hard_codes: train on straight-through codes.
+        rng, generator: the step's chance, for numpy and for torch.
+    """
+
+    epoch: int
+    beta: float
+    hard_codes: bool
+    rng: np.random.Generator
+    generator: torch.Generator
+
+
+class Learner(Protocol):
+    """A model and how it learns from a batch of likes."""
+
+    @property
+    def model(self) -> LearnedModel:
+        """What is trained, evaluated and saved."""
+        ...
+
+    def terms(self, likes: Outfits, moment: Moment) -> dict[str, Tensor]:
+        """The named terms of the loss on (B) likes, and their weighted sum as "total"."""
+        ...
+
+    def scorer(self, beta: float) -> Scorer:
+        """What scores outfits with the model's weights as they are now."""
+        ...
+
+    def settle(self, beta: float) -> None:
+        """Called before the model is saved: what it must remember of the moment."""
+        ...
+
+
+class PanLearner:
+    """PAN, and FHN: triplets, mining, one forward pass, Eq. 9's terms."""
+
+    def __init__(self, model: Pan, dataset: Dataset, inputs: ItemInputs, config: Config, device: torch.device) -> None:
+        self.model = model
+        self._inputs, self._config, self._device = inputs, config, device
+        self.triplets = TripletSource(
+            dataset.likes["train"],
+            dataset.split_items("train"),
+            tuple(slot.category for slot in dataset.slots),
+            config=config,
+        )
+
+    def terms(self, likes: Outfits, moment: Moment) -> dict[str, Tensor]:
+        items = StepInputs(self.model, self._inputs, generator=moment.generator, device=self._device)
+        triplets = self.triplets.draw(
+            likes, items, epoch=moment.epoch, beta=moment.beta, rng=moment.rng, generator=moment.generator
+        )
+        batch = items.batch(*outfits_of(triplets))
+        output = self.model(batch, beta=moment.beta, straight_through=moment.hard_codes)
+        return step_terms(output, batch, triplets, config=self._config)
+
+    def scorer(self, beta: float) -> Scorer:
+        return make_scorer(self.model, self._inputs, beta=beta)
+
+    def settle(self, beta: float) -> None:
+        self.model.beta.fill_(beta)  # a checkpoint's relaxed codes are those it was trained with
+
+
+class RivalLearner:
+    """A rival of Table 1: the same likes and the same random negatives as PAN's, users dropped."""
+
+    def __init__(
+        self, model: Rival, dataset: Dataset, inputs: ItemInputs, config: Config, device: torch.device
+    ) -> None:
+        self.model = model
+        self._inputs, self._config, self._device = inputs, config.negatives, device
+        self._known = KnownLikes(dataset.likes["train"])
+        self._split_pools = dataset.split_items("train")
+        self._slot_categories = tuple(slot.category for slot in dataset.slots)
+
+    def terms(self, likes: Outfits, moment: Moment) -> dict[str, Tensor]:
+        from_batch = self._config.source == "batch"
+        pools = batch_pools(likes, self._slot_categories) if from_batch else self._split_pools
+        negatives, valid = sample_negatives(
+            likes, pools, per_like=self._config.per_like, known=self._known, rng=moment.rng
+        )  # (B, K, S), (B, K)
+        num_likes, num_slots = likes.items.shape
+        outfits = np.concatenate([likes.items, negatives.reshape(-1, num_slots)])  # (B + B*K, S)
+        items = StepInputs(self.model, self._inputs, generator=moment.generator, device=self._device)
+        batch = items.batch(np.zeros(len(outfits), dtype=np.int64), outfits)
+        return self.model.terms(
+            RivalBatch(
+                maps=batch.inputs,
+                categories=batch.categories,
+                text=batch.text,
+                likes=batch.items[:num_likes],  # (B, S)
+                negatives=batch.items[num_likes:].view(*valid.shape, num_slots),  # (B, K, S)
+                valid=torch.from_numpy(valid).to(self._device),  # (B, K)
+            )
+        )
+
+    def scorer(self, beta: float) -> Scorer:
+        return make_scorer(self.model, self._inputs, beta=beta)
+
+    def settle(self, beta: float) -> None:
+        """A rival has nothing to remember."""
+
+
+def build_model(config: Config, dataset: Dataset, inputs: ItemInputs) -> LearnedModel:
+    """A new model of ``config.method`` for a data set, its weights drawn from the config's seed."""
+    generator = torch.Generator().manual_seed(chance_seed(config.seed, INITIAL))
+    return make_model(config, shape_of(dataset, inputs), generator=generator)
+
+
+def build_pan(config: Config, dataset: Dataset, inputs: ItemInputs) -> Pan:
+    """`build_model` where ``config.method`` is "pan"."""
+    model = build_model(config, dataset, inputs)
+    assert isinstance(model, Pan)
+    return model
+
+
+def learner_of(
+    model: LearnedModel, dataset: Dataset, inputs: ItemInputs, config: Config, device: torch.device
+) -> Learner:
+    """The learner for a model of its kind."""
+    if isinstance(model, Pan):
+        return PanLearner(model, dataset, inputs, config, device)
+    if isinstance(model, Rival):
+        return RivalLearner(model, dataset, inputs, config, device)
+    raise TypeError(f"{type(model).__name__} is not trained step by step")
