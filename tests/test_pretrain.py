@@ -20,7 +20,7 @@ from panfit.train import pretrain
 from panfit.train.frozen import keep_maps
 from panfit.train.learner import build_pan
 from panfit.train.loop import fit
-from panfit.train.pretrain import ColorTargets, has_bf16, pretrain_trunk, word_targets
+from panfit.train.pretrain import TRUNK_FILE, ColorTargets, fit_trunk, has_bf16, pretrain_trunk, word_targets
 from panfit.train.progress import Reporter, StopRequest
 from tests.photos import tiny_config, with_photos
 
@@ -158,3 +158,24 @@ def test_bf16_is_used_where_the_processor_has_it(tmp_path: Path, flags: str, wan
     assert has_bf16(torch.device("cpu"), cpu_info=tmp_path / "cpuinfo") == wanted
     assert not has_bf16(torch.device("cpu"), cpu_info=tmp_path / "none")
     assert has_bf16(torch.device("cuda"))
+
+
+def test_the_first_stage_alone_is_that_of_a_run_and_goes_on(
+    dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = config_of()
+    run(config, dataset, tmp_path / "run")
+    checked: list[int] = []
+
+    def stop_at_third(self: StopRequest) -> None:
+        checked.append(1)
+        if len(checked) > 3:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StopRequest, "check", stop_at_third)
+        with pytest.raises(KeyboardInterrupt):
+            fit_trunk(config, dataset, tmp_path / "alone", progress=False)
+    assert not (tmp_path / "alone" / TRUNK_FILE).exists()
+    path = fit_trunk(config, dataset, tmp_path / "alone", progress=False)
+    assert_same(load_file(path), load_file(tmp_path / "run" / TRUNK_FILE))

@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-INK, SOFT, LINE = "#010101", "#010102", "#010103"
-THEME = {INK: "var(--ink)", SOFT: "var(--soft)", LINE: "var(--line)"}
+INK, SOFT, LINE, ACCENT, SECOND, CARD = (f"#01010{number}" for number in range(1, 7))
+THEME = {
+    INK: "var(--ink)", SOFT: "var(--soft)", LINE: "var(--line)",
+    ACCENT: "var(--accent)", SECOND: "var(--second)", CARD: "var(--card)",
+}  # fmt: skip
 SERIES = {f"#0101{10 + number}": f"var(--series-{number})" for number in range(1, 7)}
 """Stand-in colors, which `_inline` replaces by the page's variables."""
 
@@ -77,6 +80,61 @@ def curve_chart(curves: Mapping[str, tuple[Sequence[float], Sequence[float]]], *
     axis.set_ylabel(y_label, color=SOFT, fontsize=9.5)
     axis.grid(axis="y", color=LINE, linewidth=0.7)
     return _inline(figure, f"{y_label} by {x_label}")
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A value with its spread, and another source's value beside it; either may be missing."""
+
+    value: float | None
+    spread: float
+    other: float | None
+
+
+def bar_chart(
+    panels: Mapping[str, Mapping[str, Bar]], *, starts: Mapping[str, float], ceilings: Mapping[str, float], accent: str
+) -> str:
+    """Panel -> row -> a bar, and under it a paler one of the other source; both begin where guessing ends.
+
+    Args:
+        panels: every one with the same rows.
+        starts: panel -> where its bars begin; a value below it goes to the left.
+        ceilings: panel -> a dashed line; may lack some.
+        accent: the row that stands out.
+    """
+    rows = list(next(iter(panels.values())))
+    figure, axes = _figure(len(panels), width=9.6, height=0.55 * len(rows) + 0.75, share_y=True)
+    for axis, (name, bars) in zip(axes, panels.items(), strict=True):
+        start = starts[name]
+        for place, row in enumerate(rows):
+            bar, color = bars[row], ACCENT if row == accent else SECOND
+            if bar.value is not None:
+                axis.barh(place - 0.13, bar.value - start, 0.36, left=start, color=color, linewidth=0)
+                reach = max(bar.value, start) + bar.spread
+                if bar.spread:
+                    low, high = bar.value - bar.spread, bar.value + bar.spread
+                    axis.plot([low, high], [place - 0.13] * 2, color=INK, linewidth=1.1, solid_capstyle="butt")
+                _label(axis, f"{bar.value:.3f}", reach, place - 0.13, INK)
+            if bar.other is not None:
+                axis.barh(place + 0.2, bar.other - start, 0.18, left=start, color=SOFT, alpha=0.45, linewidth=0)
+                _label(axis, f"{bar.other:.3f}", max(bar.other, start), place + 0.2, SOFT)
+        if name in ceilings:
+            axis.axvline(ceilings[name], color=INK, linewidth=1.1, dashes=(4, 3))
+        axis.axvline(start, color=SOFT, linewidth=0.9)
+        axis.set_title(name, loc="left", fontsize=10.5, color=INK, pad=9, fontweight="bold")
+        axis.set_yticks(range(len(rows)), rows)
+        axis.set_ylim(len(rows) - 0.55, -0.5)
+        axis.set_xticks([])
+        low, high = axis.get_xlim()
+        axis.set_xlim(low, high + 0.13 * (high - low))  # room for the labels
+    return _inline(figure, "Ours beside the paper's, a bar for each row")
+
+
+def _label(axis: "Axes", text: str, x: float, y: float, color: str) -> None:
+    axis.annotate(
+        text, (x, y), (4, 0), textcoords="offset points", va="center_baseline", fontsize=8.5, color=color,
+        annotation_clip=False, bbox={"facecolor": CARD, "edgecolor": "none", "pad": 1.0}, zorder=4,
+    )  # fmt: skip
 
 
 def require_matplotlib() -> Any:

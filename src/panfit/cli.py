@@ -208,6 +208,40 @@ def evaluate(
 
 
 @app.command()
+def reproduce(
+    table: Annotated[Literal["table1", "table2"], typer.Argument(help="The rivals, or the ablation.")],
+    data: Annotated[Path, typer.Option(help="The dataset folder.")],
+    out: Annotated[Path, typer.Option(help="The folder for runs, results and the page.")],
+    seeds: Annotated[int, typer.Option(min=1, help="Runs of each row.")] = 5,
+    recipe: Annotated[
+        str | None, typer.Option(metavar="paper|small|FOLDER", help="paper for polyvore-*, else small, if not given.")
+    ] = None,
+    rows: Annotated[str | None, typer.Option(metavar="A,B,C", help="Only these rows.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay over every row.")] = None,
+    smoke: Annotated[bool, typer.Option("--smoke", help="Tiny and short, to see that everything runs.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="No progress bars.")] = False,
+    as_json: Json = False,
+) -> None:
+    """The paper's Table 1 or 2 on your data, beside the paper's numbers. Run it again to go on."""
+    from panfit.data.folder import read_dataset
+
+    dataset = read_dataset(data)  # a mistake in the data is told before torch is loaded
+    from panfit.present import reproduction_table
+    from panfit.reproduce.run import reproduce
+
+    chosen = None if rows is None else [name.strip() for name in rows.split(",")]
+    made = reproduce(
+        table, dataset, out, seeds=seeds, recipe=recipe, rows=chosen, overrides=set_ or (), smoke=smoke,
+        progress=not quiet,
+    )  # fmt: skip
+    if as_json:
+        print(json.dumps({**made.report.to_json(), "html": str(made.html), "markdown": str(made.markdown)}, indent=1))
+    else:
+        Console().print(reproduction_table(made.report))
+        print(f"The page: {made.html}")
+
+
+@app.command()
 def recommend(
     run: Run,
     user: User,

@@ -21,7 +21,7 @@ REFUSED = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, 
 class Pipeline(TyperGroup):
     """A group that lists its commands as they are registered in `ORDER`, and turns errors into exit statuses."""
 
-    ORDER = ("demo", "import", "check", "features", "train", "evaluate", "recommend", "score")
+    ORDER = ("demo", "import", "check", "features", "train", "evaluate", "reproduce", "recommend", "score")
 
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted(self.commands, key=self.ORDER.index)

@@ -1,13 +1,16 @@
 """How results look on a terminal: nouns and results -> rich tables. Prints nothing; the command line does that."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 from rich.table import Table
 
 from panfit.evaluate import Comparison, Result
 from panfit.outfits import Dataset
+
+if TYPE_CHECKING:  # it brings torch, which `check` does not need
+    from panfit.reproduce.table import TableReport
 
 TITLES = {"fitb": "FITB", "auc": "AUC", "ndcg": "NDCG", "ndcg_plain": "NDCG (plain)"}
 
@@ -48,6 +51,26 @@ def comparison_table(comparison: Comparison) -> Table:
     return table
 
 
+def reproduction_table(report: "TableReport") -> Table:
+    """A reproduced table: ours, its spread over seeds, the paper's under it. It fits a terminal of 80 columns."""
+    smoke = "SMOKE, the numbers mean nothing: " if report.smoke else ""
+    title = (
+        f"{smoke}{report.table.title} on {report.dataset}, recipe {report.recipe}, {report.done} of {report.total} runs"
+    )
+    columns = [name for name in ("fitb", "auc", "ndcg", "hard_auc") if name in report.columns]
+    table = _table(title, "row", *(f">{TITLES.get(name, 'AUC hard')}" for name in columns))
+    lines = [*report.lines, *([report.ceiling] if report.ceiling else [])]
+    for line in lines:
+        table.add_section()
+        table.add_row(line.row.title, *(_number(line.mean(name)) for name in columns))
+        if line.spread("auc") is not None:
+            table.add_row("  ±", *(_number(line.spread(name)) for name in columns), style="dim")
+        if line.paper is not None:
+            table.add_row("  paper", *(_number(getattr(line.paper, name, None)) for name in columns), style="dim")
+    table.caption, table.caption_justify = f"the paper's numbers are of {report.paper_dataset}", "left"
+    return table
+
+
 def outfit_table(
     dataset: Dataset, user: str, outfits: Iterable[Sequence[str | None]], scores: Iterable[float]
 ) -> Table:
@@ -69,6 +92,10 @@ def _table(title: str | None, *columns: str) -> Table:
     for column in columns:
         table.add_column(column.removeprefix(">"), justify="right" if column.startswith(">") else "left")
     return table
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
 
 
 def _interval(interval: tuple[float, float] | None) -> str:

@@ -9,12 +9,12 @@ import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from html import escape
-from importlib.resources import files
 
 from PIL import Image
 
 from panfit.charts import Interval, curve_chart, interval_chart
 from panfit.evaluate import Result
+from panfit.page import definitions, html_page, page_header
 
 CHANCE = {"auc": 0.5, "fitb": 0.25}
 """What guessing scores: FITB has four candidates."""
@@ -101,28 +101,13 @@ class Report:
 def render(report: Report) -> str:
     """The page."""
     body = [
-        _header(report),
+        page_header("panfit demo", report.title, report.lead, report.facts),
         _results(report),
         _outfits(report),
         _looks(report),
         _making(report),
     ]
-    style = files("panfit").joinpath("report.css").read_text("utf-8")
-    return (
-        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(report.title)} - panfit</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
-        + "\n".join(body)
-        + "\n</main>\n</body>\n</html>\n"
-    )
-
-
-def _header(report: Report) -> str:
-    facts = "".join(f"<li><b>{escape(value)}</b><span>{escape(what)}</span></li>" for value, what in report.facts)
-    return (
-        f'<header>\n<p class="kicker">panfit demo</p>\n<h1>{escape(report.title)}</h1>\n'
-        f'<p class="lead">{escape(report.lead)}</p>\n<ul class="facts">{facts}</ul>\n</header>'
-    )
+    return html_page(report.title, body)
 
 
 def _results(report: Report) -> str:
@@ -242,14 +227,11 @@ def _looks(report: Report) -> str:
 
 
 def _making(report: Report) -> str:
-    environment = "".join(
-        f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in report.environment.items()
-    )
-    seconds = "".join(f"<dt>{escape(name)}</dt><dd>{value:.0f} s</dd>" for name, value in report.seconds.items())
+    seconds = [(name, f"{value:.0f} s") for name, value in report.seconds.items()]
     total = f"<dt>together</dt><dd><b>{sum(report.seconds.values()):.0f} s</b></dd>"
     return (
         f'<section>\n<h2>How this was made</h2>\n<div class="panel"><h3 style="margin-top: 0">Time</h3>'
-        f"<dl>{seconds}{total}</dl><h3>Environment</h3><dl>{environment}</dl>"
+        f"{definitions(seconds, last=total)}<h3>Environment</h3>{definitions(report.environment.items())}"
         f"<details><summary>Settings</summary><pre>{escape(report.config)}</pre></details></div>\n</section>"
     )
 

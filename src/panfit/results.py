@@ -23,6 +23,8 @@ from panfit.config import Config
 from panfit.errors import DataError, PanfitError, Problem
 from panfit.evaluate import Result
 from panfit.files import write_aside
+from panfit.outfits import Kind
+from panfit.page import markdown_table
 from panfit.pedigree import pedigree
 
 LOGGER = logging.getLogger("panfit")
@@ -66,6 +68,11 @@ COLUMNS = (
 BENCHMARK_KEYS = ("case", "ratio_to_plain", "share_of_ceiling", "target", "peak_mb")
 
 
+def result_path(folder: str | Path, dataset: str, *, model: str, recipe: str, seed: int, negatives: Kind) -> Path:
+    """Where `write_result` puts an evaluation."""
+    return Path(folder) / dataset / f"{model}-{recipe}-seed{seed}-{negatives}.json"
+
+
 def write_result(
     folder: str | Path,
     result: Result,
@@ -77,6 +84,7 @@ def write_result(
     recipe: str = "default",
     peak_mb: float | None = None,
     extra: Mapping[str, Any] | None = None,
+    warn: bool = True,
 ) -> Path:
     """Write one evaluation with everything that is needed to make it again.
 
@@ -91,6 +99,7 @@ def write_result(
         recipe: a word for the settings, the same for all seeds.
         peak_mb: peak memory of the run; None: this process's so far.
         extra: further JSON values to keep.
+        warn: log that the code is not committed, where that is so.
 
     Raises:
         ValueError: a model, recipe or data set whose name does not make a file name.
@@ -101,7 +110,7 @@ def write_result(
     if Path(result.dataset).name != result.dataset:
         raise ValueError(f"the data set's name {result.dataset!r} is no folder's name")
     found = pedigree()
-    if found["dirty"]:
+    if found["dirty"] and warn:
         LOGGER.warning("this result is of code that is not committed; its file and the tables will say so")
     shown = result.to_json()
     per_user = {name: _rounded(values) for name, values in shown.pop("per_user").items()}
@@ -118,7 +127,7 @@ def write_result(
         **(extra or {}),
         "per_user": per_user,
     }
-    path = Path(folder) / result.dataset / f"{model}-{recipe}-seed{seed}-{result.negatives}.json"
+    path = result_path(folder, result.dataset, model=model, recipe=recipe, seed=seed, negatives=result.negatives)
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = (f" {json.dumps(key)}: {json.dumps(value, allow_nan=False)}" for key, value in content.items())
     write_aside(path, "{\n" + ",\n".join(lines) + "\n}\n")  # a line a key: a diff shows what changed
@@ -185,7 +194,7 @@ def benchmarks_table(folder: str | Path) -> str:
     """Markdown table of the benchmarks of a results folder; "" where there are none."""
     files = [content for content in read_results(folder) if "case" in content]
     rows = [[_cell(content.get(key)) for key in BENCHMARK_KEYS] for content in files]
-    return _markdown([key.replace("_", " ") for key in BENCHMARK_KEYS], rows) if rows else ""
+    return markdown_table([key.replace("_", " ") for key in BENCHMARK_KEYS], rows) if rows else ""
 
 
 def stale_files(root: str | Path) -> dict[Path, str]:
@@ -250,7 +259,7 @@ def _dataset_table(name: str, files: list[dict[str, Any]], split: str) -> str:
     rows.sort(key=lambda row: -row[0])
     header = ["model", "recipe", "seeds", *(column.title for column in COLUMNS)]
     used = [index for index in range(len(header)) if any(cells[index] != "-" for _, cells in rows)]
-    table = _markdown([header[index] for index in used], [[cells[index] for index in used] for _, cells in rows])
+    table = markdown_table([header[index] for index in used], [[cells[index] for index in used] for _, cells in rows])
     users, questions = files[0].get("users", "?"), files[0].get("questions", "?")
     about = (
         f"{split.capitalize()} split, {users} users, {questions} FITB questions; mean ± standard deviation over seeds."
@@ -273,11 +282,6 @@ def _spread(values: list[float]) -> str:
 
 def _cell(value: Any) -> str:
     return "-" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
 
 
 def _with_block(path: Path, text: str, block: str) -> str:

@@ -18,11 +18,12 @@ from torch import Tensor, nn
 
 from panfit.config import Config
 from panfit.errors import ConfigError
-from panfit.features.inputs import ItemInputs
+from panfit.features.inputs import ItemInputs, build_inputs
 from panfit.methods import LearnedModel
 from panfit.model.small import Statistics
 from panfit.outfits import Catalogue, Dataset
 from panfit.train.chance import PRETRAIN, PRETRAIN_ORDER, chance_seed
+from panfit.train.learner import build_model
 from panfit.train.progress import Reporter, StopRequest
 from panfit.train.run_folder import fingerprint
 from panfit.train.state import Progress, load_state, save_state, write_tensors
@@ -156,6 +157,36 @@ def pretrain_trunk(
     for parameter, trainable in zip(trunk.parameters(), was_trainable, strict=True):
         parameter.requires_grad_(trainable)
     model.train(model.training)  # a frozen trunk goes back to evaluation mode
+
+
+def fit_trunk(config: Config, dataset: Dataset, out: Path, *, progress: bool = True) -> Path:
+    """The first stage alone, for other runs to start from; one that was interrupted goes on.
+
+    Args:
+        config: ``images``, ``backbone``, ``pretrain``, ``seed`` and ``train.accelerator`` are used.
+        dataset: whose items all have photos.
+        out: a folder; made if missing.
+        progress: show a progress bar on stderr.
+
+    Returns:
+        the trunk's file, OUT/trunk.safetensors.
+
+    Raises:
+        DataError: photos that cannot be used; all of them.
+        TrainingError: the folder holds a trunk that was begun with other settings or data.
+        KeyboardInterrupt: Ctrl-C; epochs done are kept.
+    """
+    with torch.random.fork_rng(), Reporter(enabled=progress) as reporter, StopRequest() as stop:
+        inputs = build_inputs(dataset, config, progress=reporter.callback("photos"))
+        model = build_model(config, dataset, inputs).to(preferred_device(config))
+        out.mkdir(parents=True, exist_ok=True)
+        pretrain_trunk(model, dataset, inputs, config, out=out, reporter=reporter, stop=stop)
+    return out / TRUNK_FILE
+
+
+def preferred_device(config: Config) -> torch.device:
+    """Where ``train.accelerator`` lets a model run."""
+    return torch.device("cuda" if torch.cuda.is_available() and config.train.accelerator != "cpu" else "cpu")
 
 
 def _rate_factor(step: int, total: int) -> float:

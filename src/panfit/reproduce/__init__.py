@@ -1,0 +1,1 @@
+"""REPRODUCE: the tables of the paper on one's own data set, beside the paper's numbers."""
