@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from panfit.config import Config
-from panfit.model.attention import UserAwareAttention
+from panfit.model.attention import UserAwareAttention, UserMap
 from panfit.model.pan import OutfitBatch, Pan, PanShape
 from panfit.pedigree import pedigree
 
@@ -52,6 +52,7 @@ def build() -> tuple[Pan, OutfitBatch]:
     )
     model = Pan(config, shape, generator=generator)
     assert isinstance(model.attention, UserAwareAttention)
+    assert isinstance(model.attention.spatial.user, UserMap)
     for weight in (model.attention.channel.user.weight, model.attention.spatial.user.weight):
         torch.nn.init.normal_(weight, std=0.3, generator=generator)
     users = torch.arange(LIKES).repeat_interleave(1 + NEGATIVES)  # (B,)
@@ -65,6 +66,7 @@ def plain(model: Pan, batch: OutfitBatch, pair_users: Tensor, pair_items: Tensor
     """Image logits (P, D), every pair on its own, as Eq. 2 and 3 are printed."""
     attention = model.attention
     assert isinstance(attention, UserAwareAttention)
+    assert isinstance(attention.spatial.user, UserMap)
     f_u = model.user_embeddings(pair_users)  # (P, D)
     maps = batch.inputs[pair_items]  # (P, C, H, W)
     mlp, sigmoid = attention.channel.mlp, torch.sigmoid
@@ -72,7 +74,7 @@ def plain(model: Pan, batch: OutfitBatch, pair_users: Tensor, pair_items: Tensor
     gated = maps * sigmoid(from_item + attention.channel.user(f_u))[:, :, None, None]  # (P, C, H, W)
     descriptors = torch.stack([gated.mean(1), gated.amax(1)], dim=1)  # (P, 2, H, W)
     from_map = attention.spatial.convolution(descriptors)[:, 0]  # (P, H, W)
-    spatial = sigmoid(from_map + attention.spatial.user(f_u).view_as(from_map))  # (P, H, W)
+    spatial = sigmoid(from_map + attention.spatial.user(f_u, None).view_as(from_map))  # (P, H, W)
     pooled = (gated * spatial[:, None]).mean((2, 3))  # (P, C)
     logits: Tensor = model.image_encoder(pooled, batch.categories[pair_items])  # (P, D)
     return logits

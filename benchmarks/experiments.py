@@ -1,8 +1,8 @@
-"""Run again what results/*.json came from: the closet's headline, the binary-code study, and the world without signal.
+"""Run again what results/*.json came from: the paper's tables, what decides whether attention works, the headlines.
 
     make experiments                                            everything that has no result file yet
     .venv/bin/python benchmarks/experiments.py closet --seeds 0 1 2        one study
-    .venv/bin/python benchmarks/experiments.py codes-closet codes-wardrobe
+    .venv/bin/python benchmarks/experiments.py table1-closet options-wardrobe
 
 Each run trains in its own folder under --work and resumes there; each evaluation leaves one result file under --results
 and is skipped when that file is there. `make results` turns the files into tables.
@@ -14,7 +14,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: its OpenMP 
 
 import argparse
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,8 +29,13 @@ from panfit.data.wardrobe_truth import read_truth
 from panfit.data.wardrobe_world import WardrobeConfig
 from panfit.evaluate import PlainScorer, evaluate
 from panfit.features.inputs import build_inputs
+from panfit.files import write_aside
 from panfit.model.checkpoint import from_pretrained
 from panfit.outfits import KINDS, Dataset
+from panfit.reproduce.recipe import read_trunk
+from panfit.reproduce.rows import TABLE_NAMES, TableName
+from panfit.reproduce.run import reproduce
+from panfit.reproduce.training import train_run
 from panfit.results import write_result
 from panfit.train.loop import fit
 from panfit.train.pretrain import TRUNK_FILE
@@ -67,6 +72,60 @@ CLOSET_WITHOUT = {  # what each part of the closet's recipe is worth
     "closet.without_user_loss": ("loss.lambda_user=0.0",),
     "closet.without_pretraining": ("pretrain.epochs=0", "backbone.frozen=false"),
     "closet.with_mined_negatives": ("negatives.hard_ratio=0.25", "negatives.compare=personal", "negatives.choose=any"),
+}
+OPTIONS = {  # what decides whether attention works: each row is the small recipe's PAN but for these
+    "options.base": (),
+    "options.gate.sigmoid": ("attention.gate=sigmoid",),
+    "options.gate.double": ("attention.gate=double",),
+    "options.gate.residual": ("attention.gate=residual",),
+    "options.gate.softmax": ("attention.gate=softmax",),
+    "options.map.scalar": ("attention.user_map=scalar",),
+    "options.map.query": ("attention.user_map=query",),
+    "options.input.code": ("attention.user_input=code",),
+    "options.rate.0001": ("optimizer.attention=0.001",),
+    "options.rate.003": ("optimizer.attention=0.003",),
+    "options.rate.1": ("optimizer.attention=0.1",),
+    "options.user.std.1": ("model.user_init_std=0.1",),
+    "options.user.rate.003": ("optimizer.user=0.003",),
+    "options.hn.none": ("negatives.hard_ratio=0.0",),
+    "options.hn.half": ("negatives.hard_ratio=0.5",),
+    "options.hn.personal": ("negatives.compare=personal",),
+    "options.hn.near.2": ("negatives.choose=random", "negatives.k_ratio=0.2"),
+    "options.hn.near.5": ("negatives.choose=random", "negatives.k_ratio=0.5"),
+    "options.hn.nearest": ("negatives.choose=nearest",),
+    "options.hn.loss": ("negatives.choose=loss", "negatives.k_ratio=0.2"),
+    "options.hn.warmup.5": ("negatives.warmup_epochs=5",),
+    "options.ul.none": ("loss.lambda_user=0.0",),
+    "options.ul.paper": ("loss.lambda_user=0.1",),
+    "options.ul.1": ("loss.lambda_user=1.0",),
+    "options.additions.attention_alone": ("loss.lambda_user=0.0", "negatives.hard_ratio=0.0"),
+    "options.negatives.1": ("negatives.per_like=1",),
+    "options.negatives.10": ("negatives.per_like=10",),
+    "options.codes.soft": ("train.straight_through_from=1.0",),
+    "options.codes.soft.sqrt_beta": ("train.straight_through_from=1.0", "train.beta=sqrt"),
+    "options.codes.soft.late_beta": ("train.straight_through_from=1.0", "train.beta=late"),
+    "options.codes.soft.penalty": ("train.straight_through_from=1.0", "loss.lambda_quantization=0.1"),
+    "options.bits.64": ("model.code_bits=64",),
+    "options.bits.256": ("model.code_bits=256",),
+    "options.head.mask": ("backbone.head=mask",),
+    "options.head.flatten": ("backbone.head=flatten",),
+    "options.head.mask.no_attention": ("backbone.head=mask", "attention.kind=none"),
+    "options.head.flatten.no_attention": ("backbone.head=flatten", "attention.kind=none"),
+    "options.text.none": ("text.source=none",),
+    "options.text.none.no_attention": ("text.source=none", "attention.kind=none"),
+}
+PAPERS_OWN = (  # the paper's and FHN's training, as far as one small trunk lets it (configs/paper)
+    "negatives.per_like=1", "negatives.source=split", "negatives.hard_ratio=0.5", "negatives.choose=loss",
+    "loss.lambda_user=0.1", "loss.lambda_vse=0.1", "attention.gate=sigmoid",
+    "model.code_norm=none", "model.feature_norm=none", "model.dropout=0.5", "model.input_dropout=0.5",
+    "model.encoder_init_std=0.01", "optimizer.name=sgd", "optimizer.user=10.0", "optimizer.attention=0.1",
+    "optimizer.image_encoder=0.01", "optimizer.text_encoder=0.01", "optimizer.predictor=0.1",
+    "optimizer.weight_decay=1e-6", "optimizer.schedule=fhn", "optimizer.warmup_steps=0",
+    "train.beta=sqrt", "train.straight_through_from=1.0", "train.batch_size=64", "train.epochs=100",
+)  # fmt: skip
+PAPERS = {
+    "options.paper": PAPERS_OWN,
+    "options.paper.fhn": (*PAPERS_OWN, "negatives.hard_ratio=0.0", "loss.lambda_user=0.0", "attention.kind=none"),
 }
 SAME = (
     "attention.kind=none",
@@ -115,6 +174,33 @@ def run(recipe: Recipe, dataset: Dataset, *, seed: int, work: Path, results: Pat
         log.warning("%s: FITB %.4f AUC %.4f NDCG %.4f", path.name, result.fitb, result.auc, result.ndcg)
 
 
+def table(name: TableName, dataset: Dataset, *, work: Path, results: Path, seeds: int) -> None:
+    """One of the paper's tables, by `panfit reproduce`; its result files join the others."""
+    out = work / "tables" / dataset.name
+    reproduce(name, dataset, out, seeds=seeds, progress=False)
+    for path in (out / "results" / dataset.name).glob(f"*-{name}.small-*.json"):
+        (results / dataset.name).mkdir(parents=True, exist_ok=True)
+        write_aside(results / dataset.name / path.name, path.read_text("utf-8"))
+
+
+def option(row: str, changes: Sequence[str], dataset: Dataset, *, seed: int, work: Path, results: Path) -> None:
+    """One row of the study of options: the small recipe's PAN, changed, on the tables' trunk."""
+    paths = [results / dataset.name / f"pan-{row}-seed{seed}-{kind}.json" for kind in KINDS]
+    if all(path.exists() for path in paths):
+        return
+    folder = ROOT / "configs" / "small"
+    trunk = read_trunk(folder)
+    config = Config.read(folder / "table2-ul_hn_an.toml", [*changes, f"seed={seed}"])
+    name = f"{row}-seed{seed}"
+    log.warning("%s on %s", name, dataset.name)
+    found = train_run(config, dataset, work / "tables" / dataset.name, name, trunk=trunk, kinds=KINDS, progress=False)
+    for result in found.results:
+        write_result(
+            results, result, model="pan", recipe=row, seed=seed, config=config, seconds=found.seconds, extra=found.extra
+        )
+        log.warning("%s: FITB %.4f AUC %.4f NDCG %.4f", result.negatives, result.fitb, result.auc, result.ndcg)
+
+
 def pretrained(dataset: Dataset, config_name: str, *, work: Path) -> Path:
     """One pre-trained trunk that all rows of a code study share, so that they differ in their codes alone."""
     config = Config.read(ROOT / "configs" / config_name, ["train.epochs=1", "seed=0"])
@@ -134,9 +220,7 @@ def closet(source: Path, work: Path) -> Dataset:
 
 def wardrobe(work: Path, *, signal: float = 1.0) -> Dataset:
     """The wardrobe world, drawn once; with signal 0 a world in which there is nothing to learn."""
-    settings = WardrobeConfig.demo(
-        name="wardrobe", num_groups=6, swapped=0.1, items_per_category=(260, 40, 100), likes_per_user=(100, 10, 20)
-    )
+    settings = WardrobeConfig.benchmark(name="wardrobe")
     if not signal:  # more users and test likes, so that chance is known to a hundredth
         changes = {"name": "wardrobe-signal0", "signal": 0.0, "num_users": 200, "likes_per_user": (20.0, 5.0, 40.0)}
         settings = settings.model_copy(update=changes)
@@ -158,7 +242,16 @@ def ceiling(dataset: Dataset, results: Path) -> None:
 def studies(names: list[str], source: Path, work: Path, results: Path, seeds: list[int]) -> Iterator[str]:
     """The studies asked for, one after the other; yields each one's name when it is done."""
     for name in names:
-        if name == "closet":
+        if name.startswith(("table1-", "table2-")):
+            which, _, of_dataset = name.partition("-")
+            dataset = closet(source, work) if of_dataset == "closet" else wardrobe(work)
+            table(TABLES_BY_NAME[which], dataset, work=work, results=results, seeds=TABLE_SEEDS)
+        elif name.startswith("options-"):
+            dataset = closet(source, work) if name == "options-closet" else wardrobe(work)
+            for seed in seeds[:OPTION_SEEDS]:
+                for row, changes in {**OPTIONS, **PAPERS}.items():
+                    option(row, changes, dataset, seed=seed, work=work, results=results)
+        elif name == "closet":
             dataset = closet(source, work)
             for seed in seeds:
                 run(Recipe("closet", "closet.toml"), dataset, seed=seed, work=work, results=results)
@@ -188,7 +281,20 @@ def studies(names: list[str], source: Path, work: Path, results: Path, seeds: li
         yield name
 
 
-STUDIES = ("closet", "wardrobe", "codes-closet", "codes-wardrobe", "signal0", "closet-without")
+TABLE_SEEDS, OPTION_SEEDS = 5, 2
+TABLES_BY_NAME: dict[str, TableName] = {name: name for name in TABLE_NAMES}
+TABLES_STUDIES = ("table2-closet", "table1-closet", "table2-wardrobe", "table1-wardrobe")
+STUDIES = (
+    *TABLES_STUDIES,
+    "options-wardrobe",
+    "options-closet",
+    "closet",
+    "wardrobe",
+    "codes-closet",
+    "codes-wardrobe",
+    "signal0",
+    "closet-without",
+)
 
 
 def main() -> None:

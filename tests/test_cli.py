@@ -110,6 +110,15 @@ def test_import_check_and_their_problems(tmp_path: Path) -> None:
     assert "1 problem(s)" in call("check", tmp_path / "data", status=2)[0]
 
 
+def test_a_wardrobe_is_drawn_by_name_seed_and_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(WardrobeConfig, "benchmark", WardrobeConfig.tiny)
+    shown, _ = call("import", "wardrobe", "--out", tmp_path / "drawn", "--seed", "3", "--signal", "0")
+    assert str(tmp_path / "drawn") in shown.replace("\n", "")
+    world = json.loads((tmp_path / "drawn" / "truth" / "truth.json").read_text("utf-8"))["settings"]
+    assert (world["name"], world["seed"], world["signal"]) == ("wardrobe", 3, 0.0)
+    assert json.loads(call("check", tmp_path / "drawn", "--json")[0])["problems"] == []
+
+
 def test_training_tells_where_the_best_checkpoint_is_and_resumes(world: Path) -> None:
     train = ("train", world / "config.toml", "--data", world / "data", "--quiet", "--out")
     assert "--resume" in call(*train, world / "run", status=2)[1]

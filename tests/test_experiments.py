@@ -23,3 +23,12 @@ def test_rows_without_a_part_parse(row: str) -> None:
         experiments.ROOT / "configs/closet.toml"
     )
     assert NAME.fullmatch(row)
+
+
+@pytest.mark.parametrize("row", [*experiments.OPTIONS, *experiments.PAPERS])
+def test_options_differ_from_the_small_recipe_and_from_one_another(row: str) -> None:
+    path = experiments.ROOT / "configs" / "small" / "table2-ul_hn_an.toml"
+    options = {**experiments.OPTIONS, **experiments.PAPERS}
+    configs = {name: Config.read(path, changes) for name, changes in options.items()}
+    assert [name for name, config in configs.items() if config == configs[row]] == [row]
+    assert NAME.fullmatch(row)

@@ -72,13 +72,13 @@ def test_nearest_takes_the_least_distance(generator: torch.Generator) -> None:
     assert mined.rows[:, 0].tolist() == (distances + 99 * torch.eye(B)).argmin(dim=1).tolist()
 
 
-@pytest.mark.parametrize("choose", ["random", "any"])
+@pytest.mark.parametrize("choose", ["random", "any", "far"])
 def test_chance_stays_inside_its_pool(generator: torch.Generator, choose: Choice) -> None:
     users = torch.arange(B)
     distances = some_distances(generator, users)
     near = near_users(distances, users, k_ratio=0.3)
     allowed = torch.rand(B, B, generator=generator) < 0.5
-    pool = allowed if choose == "any" else allowed & near
+    pool = allowed & {"random": near, "any": torch.ones_like(near), "far": ~near}[choose]
     seen = torch.zeros(B, B, dtype=torch.bool)
     for _ in range(60):
         mined = mine(

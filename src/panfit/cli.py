@@ -101,6 +101,28 @@ def import_polyvore_u(
     _print_import(folder, report)
 
 
+@importers.command("wardrobe")
+def import_wardrobe(
+    out: Out,
+    size: Annotated[
+        Literal["demo", "study"], typer.Option(help="demo: 60 users, 1,200 items; study: 100 users, 2,400 items.")
+    ] = "demo",
+    signal: Annotated[float, typer.Option(min=0.0, max=1.0, help="How much there is to learn; 0: nothing.")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the drawn world.")] = 0,
+) -> None:
+    """A drawn world whose answer is known: tastes, and where every user looks."""
+    from panfit.data.folder import counts
+    from panfit.data.wardrobe import draw_wardrobe
+    from panfit.data.wardrobe_world import WardrobeConfig
+    from panfit.present import summary_table
+
+    world = WardrobeConfig.study if size == "study" else WardrobeConfig.benchmark
+    with _progress("photos") as progress:
+        wardrobe = draw_wardrobe(world(name="wardrobe", seed=seed, signal=signal), out, progress=progress)
+    Console().print(summary_table({"name": wardrobe.dataset.name, **counts(wardrobe.dataset)}))
+    print(out)
+
+
 @app.command()
 def check(dataset: Annotated[Path, typer.Argument(metavar="DATASET")], as_json: Json = False) -> None:
     """Validate and describe a dataset folder: every problem at once."""
@@ -214,7 +236,10 @@ def reproduce(
     out: Annotated[Path, typer.Option(help="The folder for runs, results and the page.")],
     seeds: Annotated[int, typer.Option(min=1, help="Runs of each row.")] = 5,
     recipe: Annotated[
-        str | None, typer.Option(metavar="paper|small|FOLDER", help="paper for polyvore-*, else small, if not given.")
+        str | None,
+        typer.Option(
+            metavar="NAME|FOLDER", help="paper, paper/519, paper/visual, small, or a folder; by the data if not given."
+        ),
     ] = None,
     rows: Annotated[str | None, typer.Option(metavar="A,B,C", help="Only these rows.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay over every row.")] = None,

@@ -139,8 +139,9 @@ class NegativesConfig(Settings):
     """Share of the S1 negatives that are mined. 0: no mining. PAN sec. 3.2."""
     k_ratio: Share = 0.2
     """Share of the batch's other users that counts as near (decision D10)."""
-    choose: Literal["loss", "nearest", "random", "any"] = "loss"
-    """loss: the highest loss among the near; nearest: distance alone; random: any of the near; any: near or far."""
+    choose: Literal["loss", "nearest", "random", "any", "far"] = "loss"
+    """loss: the highest loss among the near; nearest: distance alone; random: any of the near; any: near or far; far:
+    any but the near, who are the likeliest to share the taste (decision D30)."""
     compare: Literal["score", "personal"] = "score"
     """What a mined negative is compared on: the whole score y, or the personal part p alone (decision D10)."""
     other_user: Literal["near", "any"] = "near"

@@ -57,9 +57,7 @@ RECIPES = (
 
 def world_config(*, seed: int) -> WardrobeConfig:
     """The demo's world: fewer tastes and more garments than the usual one, so that minutes are enough to learn them."""
-    return WardrobeConfig.demo(
-        seed=seed, num_groups=6, swapped=0.1, items_per_category=(260, 40, 100), likes_per_user=(100, 10, 20)
-    )
+    return WardrobeConfig.benchmark(seed=seed)
 
 
 def trunk_config() -> Config:

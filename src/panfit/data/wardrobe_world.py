@@ -91,6 +91,17 @@ class WardrobeConfig(Settings):
         return cls.model_validate({"name": "wardrobe-demo"} | changes)
 
     @classmethod
+    def benchmark(cls, **changes: object) -> "WardrobeConfig":
+        """What docs/results.md is measured on, the demo too: 60 users in 6 groups, 1,200 items, 100 likes a user."""
+        settings = {
+            "num_groups": 6,
+            "swapped": 0.1,
+            "items_per_category": (260, 40, 100),
+            "likes_per_user": (100, 10, 20),
+        }
+        return cls.demo(**(settings | changes))
+
+    @classmethod
     def study(cls, **changes: object) -> "WardrobeConfig":
         """For measuring recipes: 100 users, 2,400 items, 64 pixels, 200 train likes a user."""
         return cls.model_validate(

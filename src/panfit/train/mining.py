@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-Choice = Literal["loss", "nearest", "random", "any"]
+Choice = Literal["loss", "nearest", "random", "any", "far"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,14 @@ def near_users(distances: Tensor, users: Tensor, *, k_ratio: float) -> Tensor:
     return near[place][:, place]  # (B, B)
 
 
+def _near(near: Tensor) -> Tensor:
+    return near
+
+
+POOLS: dict[Choice, Callable[[Tensor], Tensor]] = {"any": torch.ones_like, "far": torch.logical_not}
+"""Which rows are asked at all, from who is near; the near ones where a choice is not named here."""
+
+
 @torch.no_grad()
 def mine(
     allowed: Tensor,
@@ -82,7 +90,8 @@ def mine(
         near: (B, B) bool, of `near_users`.
         distances: (B, B) between users.
         choose: "loss": highest difficulty among the near; "nearest": least distance among the near; "random": any of
-            the near; "any": any allowed row, near or far.
+            the near; "any": any allowed row, near or far; "far": any but the near, who are the likeliest to share the
+            taste.
         count: K >= 1.
         difficulty: (B, B) pool -> (B, B) scores, higher is harder, read only inside the pool; called for "loss" only.
         generator: breaks draws by chance, on the CPU.
@@ -90,7 +99,7 @@ def mine(
     Returns:
         Mined rows; those outside the pool are not valid.
     """
-    pool = allowed if choose == "any" else allowed & near  # (B, B)
+    pool = allowed & POOLS.get(choose, _near)(near)  # (B, B)
     if choose == "loss":
         hardness = difficulty(pool)  # (B, B)
     elif choose == "nearest":
