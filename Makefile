@@ -34,7 +34,7 @@ format: $(VENV)/.has-dev ## rewrite the code in the house format
 	$(BIN)/ruff check --fix $(CODE)
 
 results: $(VENV)/.has-dev ## write the tables in README.md and docs/results.md from results/*.json
-	$(BIN)/python -m panfit.results
+	$(BIN)/python -m panfit.reproduce.document
 
 experiments: $(VENV)/.has-dev ## run again what results/*.json came from (hours)
 	$(BIN)/python benchmarks/experiments.py

@@ -12,7 +12,7 @@ from panfit import results
 from panfit.config import Config
 from panfit.errors import DataError
 from panfit.evaluate import METRICS, Result
-from panfit.results import BEGIN, END, benchmarks_table, main, read_results, results_table, write_result
+from panfit.results import benchmarks_table, read_results, results_tables, write_result
 
 CONFIG = Config.parse({"seed": 4, "train": {"epochs": 3}})
 
@@ -46,6 +46,11 @@ def write(
     return write_result(
         folder, make_result(auc, **changed), model=model, recipe=recipe, seed=seed, config=CONFIG, seconds=60
     )
+
+
+def results_table(folder: Path, **options: Any) -> str:
+    """The tables of a folder's results."""
+    return "\n\n".join(results_tables(read_results(folder), **options).values())
 
 
 @pytest.fixture(autouse=True)
@@ -130,7 +135,7 @@ def test_one_table_a_data_set(tmp_path: Path) -> None:
     write(tmp_path)
     write(tmp_path, dataset="wardrobe", checksum="def")
     assert results_table(tmp_path).count("### ") == 2
-    assert results_table(tmp_path, dataset="wardrobe").startswith("### wardrobe")
+    assert results_tables(read_results(tmp_path))["wardrobe"].startswith("### wardrobe")
     assert "hard" not in results_table(tmp_path)  # a column without a number is left out
     assert results_table(tmp_path / "nowhere") == ""
 
@@ -156,60 +161,10 @@ def test_benchmarks(tmp_path: Path) -> None:
     write(tmp_path)
     case = {"case": "attention step", "ratio_to_plain": 1.98765, "target": 1.5, "peak_mb": 310}
     (tmp_path / "speed.json").write_text(json.dumps(case))
-    assert "| attention step | 1.99 | - | 1.5 | 310 |" in benchmarks_table(tmp_path)
+    assert "| attention step | 1.99 | - | 1.5 | 310 |" in benchmarks_table(read_results(tmp_path))
     assert "attention" not in results_table(tmp_path)
     (tmp_path / "speed.json").unlink()
-    assert benchmarks_table(tmp_path) == ""
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    (tmp_path / "README.md").write_text(f"# panfit\n\nResults:\n\n{BEGIN}\nold\n{END}\n\nmore\n")
-    write(tmp_path / "results", 0.87)
-    (tmp_path / "results" / "speed.json").write_text('{"case": "step", "ratio_to_plain": 2.0}')
-    return tmp_path
-
-
-def test_make_results_writes_the_tables_once(project: Path, caplog: pytest.LogCaptureFixture) -> None:
-    check, write_tables = ["--check", "--root", str(project)], ["--root", str(project)]
-    assert main(check) == 1
-    assert "README.md is stale: run make results" in caplog.text
-    assert not (project / "docs").exists()
-    assert main(write_tables) == 0
-    readme, document = (project / "README.md").read_text(), (project / "docs" / "results.md").read_text()
-    assert readme.startswith("# panfit\n\nResults:\n")
-    assert readme.endswith(f"{END}\n\nmore\n")
-    assert "old" not in readme
-    assert "0.870" in readme
-    assert "## Benchmarks" in document
-    assert "## Benchmarks" not in readme
-    assert main(check) == 0
-    write(project / "results", 0.93, seed=1)
-    assert main(check) == 1
-    assert main(write_tables) == 0
-    assert "0.900 ± 0.042" in (project / "README.md").read_text()
-
-
-def test_prose_around_the_tables_stays(project: Path) -> None:
-    (project / "docs").mkdir()
-    (project / "docs" / "results.md").write_text(f"what was tried\n{BEGIN}\n{END}\nwhat failed\n")
-    assert main(["--root", str(project)]) == 0
-    document = (project / "docs" / "results.md").read_text()
-    assert document.startswith("what was tried\n")
-    assert document.endswith("\nwhat failed\n")
-    assert "0.870" in document
-
-
-def test_a_readme_without_place_for_tables(project: Path, caplog: pytest.LogCaptureFixture) -> None:
-    (project / "README.md").write_text("# panfit\n")
-    assert main(["--root", str(project)]) == 2
-    assert "wanted the lines <!-- results:begin -->" in caplog.text
-
-
-def test_no_results_yet(tmp_path: Path) -> None:
-    (tmp_path / "README.md").write_text(f"{BEGIN}\n{END}\n")
-    assert main(["--root", str(tmp_path)]) == 0
-    assert "No results yet." in (tmp_path / "README.md").read_text()
+    assert benchmarks_table(read_results(tmp_path)) == ""
 
 
 def test_the_headline_leaves_studies_out(tmp_path: Path) -> None:
@@ -218,3 +173,14 @@ def test_the_headline_leaves_studies_out(tmp_path: Path) -> None:
     assert "codes.soft" in results_table(tmp_path)
     assert "codes.soft" not in results_table(tmp_path, headline=True)
     assert "| pan | closet |" in results_table(tmp_path, headline=True)
+
+
+def test_studies_with_a_place_of_their_own_are_left_out(tmp_path: Path) -> None:
+    for recipe in ("closet", "codes", "codes.soft", "codes_2.soft"):
+        write(tmp_path, 0.9, recipe=recipe)
+    write(tmp_path, 0.9, recipe="codes.hard", dataset="wardrobe")
+    tables = results_tables(read_results(tmp_path), without=["codes"])
+    assert list(tables) == ["closet"]
+    assert "codes.soft" not in tables["closet"]
+    for recipe in ("closet", "codes", "codes_2.soft"):
+        assert f"| pan | {recipe} |" in tables["closet"]

@@ -1,18 +1,15 @@
-"""Result files with a pedigree, and the tables of docs/results.md and README.md made from them (`make results`).
+"""Result files with a pedigree, and plain tables of them: a row is a model and a recipe, its numbers are of all seeds.
 
     results/<dataset>/<model>-<recipe>-seed<k>-<negatives>.json      one evaluation of one trained model
     results/<anything>/<name>.json with a key "case"                 one benchmark
 
-A table's row is a model and a recipe: mean and spread over its seeds. Nothing in a table is typed. Run as a module:
-``python -m panfit.results`` writes the tables between the marker comments, ``--check`` exits with 1 if they are stale.
+docs/results.md is made of them, and of what `panfit.reproduce.document` makes of the paper's tables.
 """
 
-import argparse
 import json
 import logging
 import re
 import statistics
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -20,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from panfit.config import Config
-from panfit.errors import DataError, PanfitError, Problem
+from panfit.errors import DataError, Problem
 from panfit.evaluate import Result
 from panfit.files import write_aside
 from panfit.outfits import Kind
@@ -29,7 +26,6 @@ from panfit.pedigree import pedigree
 
 LOGGER = logging.getLogger("panfit")
 
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 NEEDED = ("model", "recipe", "dataset", "checksum", "split", "negatives", "seed", "fitb", "auc", "ndcg", "relaxed")
 """Keys that a row of a table is made of."""
 DIGITS = 6
@@ -160,86 +156,40 @@ def read_results(folder: str | Path) -> list[dict[str, Any]]:
     return contents
 
 
-def results_table(
-    folder: str | Path, *, dataset: str | None = None, split: str = "test", headline: bool = False
-) -> str:
-    """Markdown tables of a results folder, one a data set, best AUC first; "" where there is nothing.
+def results_tables(
+    files: Sequence[dict[str, Any]], *, split: str = "test", headline: bool = False, without: Sequence[str] = ()
+) -> dict[str, str]:
+    """Data set -> its Markdown table, under a heading; best AUC first. Those of which there is nothing are left out.
 
     Args:
-        folder: as `write_result` filled it.
-        dataset: only this one's table.
+        files: as `read_results` gives them.
         split: which split's results.
         headline: leave out the rows of studies, whose recipe is named "study.row".
+        without: studies to leave out.
 
     Raises:
-        DataError: files that are not results, or results of two versions of one data set.
+        DataError: results of two versions of one data set.
     """
-    files = [content for content in read_results(folder) if "case" not in content and content["split"] == split]
-    files = [content for content in files if dataset in (None, content["dataset"])]
-    files = [content for content in files if not (headline and "." in content["recipe"])]
-    files.sort(key=lambda content: str(content["dataset"]))
-    tables = []
-    for name, group in groupby(files, key=lambda content: str(content["dataset"])):
+    tables = {}
+    of_split = [content for content in files if "case" not in content and content["split"] == split]
+    for name, group in groupby(sorted(of_split, key=_name), key=_name):
         of_dataset = list(group)
         checksums = {content["checksum"] for content in of_dataset}
         if len(checksums) > 1:
             raise DataError(
                 f"the results of {name!r} are of {len(checksums)} different versions of the data: remove the old ones"
             )
-        tables.append(_dataset_table(name, of_dataset, split))
-    return "\n\n".join(tables)
+        studies = [(content, *str(content["recipe"]).partition(".")[:2]) for content in of_dataset]
+        shown = [content for content, study, dot in studies if not (dot and (headline or study in without))]
+        if shown:
+            tables[name] = _dataset_table(name, shown, split)
+    return tables
 
 
-def benchmarks_table(folder: str | Path) -> str:
-    """Markdown table of the benchmarks of a results folder; "" where there are none."""
-    files = [content for content in read_results(folder) if "case" in content]
-    rows = [[_cell(content.get(key)) for key in BENCHMARK_KEYS] for content in files]
+def benchmarks_table(files: Sequence[Mapping[str, Any]]) -> str:
+    """Markdown table of the benchmarks among result files; "" where there are none."""
+    rows = [[_cell(content.get(key)) for key in BENCHMARK_KEYS] for content in files if "case" in content]
     return markdown_table([key.replace("_", " ") for key in BENCHMARK_KEYS], rows) if rows else ""
-
-
-def stale_files(root: str | Path) -> dict[Path, str]:
-    """Path -> the text that it should have, for those of docs/results.md and README.md that the results have outrun.
-
-    Raises:
-        DataError: as `results_table`; or a README.md without the marker comments.
-    """
-    root = Path(root)
-    tables = results_table(root / "results") or "No results yet."
-    headline = results_table(root / "results", headline=True) or "No results yet."
-    benchmarks = benchmarks_table(root / "results")
-    document = root / "docs" / "results.md"
-    whole = f"{tables}\n\n## Benchmarks\n\n{benchmarks}" if benchmarks else tables
-    stale = {}
-    for path, block in ((document, whole), (root / "README.md", headline)):
-        text = path.read_text("utf-8") if path.exists() else ""
-        if path == document and BEGIN not in text:
-            text = f"# Results\n\nMade by `make results` from the files under `results/`.\n\n{BEGIN}\n{END}\n"
-        wanted = _with_block(path, text, block)
-        if not path.exists() or wanted != path.read_text("utf-8"):
-            stale[path] = wanted
-    return stale
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """``python -m panfit.results [--check] [--root DIR]``: the exit status."""
-    parser = argparse.ArgumentParser(prog="python -m panfit.results", description="Write the tables of the results.")
-    parser.add_argument("--check", action="store_true", help="write nothing; exit with 1 if a table is stale")
-    parser.add_argument("--root", type=Path, default=Path(), help="the project's folder")
-    options = parser.parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    try:
-        stale = stale_files(options.root)
-    except PanfitError as error:
-        LOGGER.error("error: %s", error)
-        return 2
-    for path, text in stale.items():
-        if options.check:
-            LOGGER.error("%s is stale: run make results", path)
-        else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            write_aside(path, text)
-            LOGGER.info("wrote %s", path)
-    return 1 if options.check and stale else 0
 
 
 def _dataset_table(name: str, files: list[dict[str, Any]], split: str) -> str:
@@ -268,6 +218,10 @@ def _dataset_table(name: str, files: list[dict[str, Any]], split: str) -> str:
     return f"### {name}\n\n{about}\n\n{table}{note}"
 
 
+def _name(content: Mapping[str, Any]) -> str:
+    return str(content["dataset"])
+
+
 def _row_key(content: Mapping[str, Any]) -> tuple[str, str]:
     return str(content["model"]), str(content["recipe"])
 
@@ -284,17 +238,5 @@ def _cell(value: Any) -> str:
     return "-" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
-def _with_block(path: Path, text: str, block: str) -> str:
-    before, found_begin, rest = text.partition(BEGIN)
-    _, found_end, after = rest.partition(END)
-    if not found_begin or not found_end:
-        raise DataError(f"{path}: wanted the lines {BEGIN} and {END} around the place of the tables; add them")
-    return f"{before}{BEGIN}\n{block}\n{END}{after}"
-
-
 def _rounded(values: list[Any]) -> list[Any]:
     return [round(value, DIGITS) if isinstance(value, float) else value for value in values]
-
-
-if __name__ == "__main__":
-    sys.exit(main())

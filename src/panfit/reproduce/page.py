@@ -17,6 +17,7 @@ from panfit.reproduce.words import (
     duration,
     head,
     interval,
+    is_sure,
     lead,
     making_facts,
     number,
@@ -183,7 +184,7 @@ def _step_cell(found: Difference | None, paper: Scores | None, column: str) -> s
     if found is None:
         return f"<td>{NONE}{small}</td>"
     low, high = found.ci95
-    sure = "sure" if low > 0 or high < 0 else "unsure"
+    sure = "sure" if is_sure(found) else "unsure"
     interval = f"{signed(low)} to {signed(high)}"
     return (
         f'<td><span class="{sure}">{signed(found.value)}</span><small>{interval}</small>'

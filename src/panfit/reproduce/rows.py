@@ -77,6 +77,9 @@ class Table:
         return dataset_name if dataset_name in self.paper else POLYVORE_630
 
 
+CEILING = Row("ceiling", "Ceiling", "the true tastes as a scorer", "")
+"""What stands below a table's rows where the data set is a drawn world."""
+
 POLYVORE_630, POLYVORE_519 = "polyvore-630", "polyvore-519"
 
 TABLES: dict[TableName, Table] = {

@@ -37,15 +37,14 @@ from panfit.reproduce.recipe import (
     wants_trunk,
     without_paths,
 )
-from panfit.reproduce.rows import TABLES, Row, Table, TableName
-from panfit.reproduce.table import Content, TableReport, make_report, measured_line
+from panfit.reproduce.rows import CEILING, TABLES, Row, Table, TableName
+from panfit.reproduce.table import Content, TableReport, facts_of, make_report, measured_line
 from panfit.reproduce.training import SHOWN, Measured, train_run, truth_of
 from panfit.reproduce.words import render_markdown
 from panfit.results import result_path, write_result
 
 LOGGER = logging.getLogger("panfit")
 
-CEILING = Row("ceiling", "Ceiling", "the true tastes as a scorer", "")
 BARE_TRUNKS = ("alexnet", "resnet50")
 """Trunks that the paper takes pre-trained."""
 
@@ -255,7 +254,8 @@ class _Series:
         report = make_report(
             self.table,
             {row: [file for job, files in done.items() if job.row == row for file in files] for row in self.rows},
-            self.dataset,
+            self.dataset.name,
+            facts=facts_of(self.dataset),
             ceiling=measured_line(CEILING, ceiling) if ceiling else None,
             recipe=self.recipe,
             smoke=self.smoke,

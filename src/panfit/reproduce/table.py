@@ -169,10 +169,11 @@ class TableReport:
 def make_report(
     table: Table,
     files: Mapping[Row, Sequence[Content]],
-    dataset: Dataset,
+    dataset: str,
     *,
+    facts: Sequence[tuple[str, str]],
     ceiling: Line | None,
-    notes: Sequence[str],
+    notes: Sequence[str] = (),
     **making: Any,
 ) -> TableReport:
     """Everything there is to show.
@@ -180,29 +181,28 @@ def make_report(
     Args:
         table: which.
         files: row -> its result files so far; the rows in the table's order.
-        dataset: that they are of.
+        dataset: the name of the data set that they are of.
+        facts: what it holds: (how many, of what).
         ceiling: what the true tastes reach, where they are known.
         notes: what a reader should know besides.
         making: the fields of the `TableReport` that say how it was made.
     """
-    paper_dataset = table.column(dataset.name)
+    paper_dataset = table.column(dataset)
     paper = table.paper[paper_dataset]
     steps = [measured_margin(row, before, files, paper) for before, row in pairwise(files)]
     claim = [row for name in table.margin for row in files if row.name == name]
     known = [file for of_row in files.values() for file in of_row]
-    commits = dict.fromkeys(f"{file['commit'][:12]}{'+' * bool(file['dirty'])}" for file in known if file["commit"])
-    hardware = {name: [file["hardware"].get(name) for file in known] for name in HARDWARE}
     return TableReport(
         table=table,
-        dataset=dataset.name,
+        dataset=dataset,
         paper_dataset=paper_dataset,
-        facts=_facts(dataset),
+        facts=facts,
         lines=[measured_line(row, of_row, paper=paper.get(row.name)) for row, of_row in files.items()],
         ceiling=ceiling,
         steps=[step for step in steps if step is not None],
         margin=measured_margin(claim[0], claim[1], files, paper) if len(claim) == 2 else None,
-        hardware={name: " / ".join(dict.fromkeys(map(str, found))) for name, found in hardware.items() if any(found)},
-        commits=list(commits),
+        hardware=hardware_of(known),
+        commits=commits_of(known),
         notes=notes,
         **making,
     )
@@ -253,7 +253,18 @@ def measured_margin(
     )
 
 
-def _facts(dataset: Dataset) -> list[tuple[str, str]]:
+def commits_of(files: Sequence[Content]) -> list[str]:
+    """Of the code that made them, "+" behind one that was changed since."""
+    return list(dict.fromkeys(f"{file['commit'][:12]}{'+' * bool(file['dirty'])}" for file in files if file["commit"]))
+
+
+def hardware_of(files: Sequence[Content]) -> dict[str, str]:
+    """What they were made on; several machines stand beside one another."""
+    found = {name: [file["hardware"].get(name) for file in files] for name in HARDWARE}
+    return {name: " / ".join(dict.fromkeys(map(str, values))) for name, values in found.items() if any(values)}
+
+
+def facts_of(dataset: Dataset) -> list[tuple[str, str]]:
     """What the data set holds: (how many, of what)."""
     return [
         (f"{len(dataset.user_ids):,}", "users"),

@@ -3,6 +3,9 @@
 Knows no model and runs nothing: a `TableReport` in, text out.
 """
 
+import statistics
+from collections.abc import Sequence
+
 from panfit.evaluate import Difference
 from panfit.page import markdown_table
 from panfit.reproduce.rows import SOURCE
@@ -25,6 +28,10 @@ READING = (
     "FITB: the right one of four items is found. AUC and NDCG: a user’s likes come before other outfits; hard "
     "negatives are other users’ likes. All of binary codes on test, unless it says relaxed."
 )
+SPREADS = "Mean ± standard deviation over seeds."
+CEILINGS = "The ceiling is what a scorer reaches that knows every user’s true taste."
+SURE = "\\*"
+"""In Markdown, behind a difference whose 95 % interval leaves out 0."""
 MARGINS = (
     "Each row minus the row above it. A user’s values are averaged over the seeds; then users are drawn with "
     "replacement, which gives the 95 % interval and the two-sided p: how the difference varies between users, not "
@@ -36,26 +43,9 @@ def render_markdown(report: TableReport) -> str:
     """The page as Markdown."""
     parts = [f"# {title_of(report)}", *(["**SMOKE RUN: these numbers mean nothing.**"] if report.smoke else [])]
     parts += [lead(report), progress(report), *([claim_sentence(report.margin, report)] if report.margin else [])]
-    header = ["row", *(f"paper {HEADS[name][0]}" for name in PAPERS)]
-    header += [", ".join(filter(None, HEADS[name])) for name in report.columns] + ["seeds"]
-    lines = [*report.lines, *([report.ceiling] if report.ceiling else [])]
-    rows = [
-        [
-            line.row.title,
-            *(number(getattr(line.paper, name, None)) for name in PAPERS),
-            *(_mean(line, name) for name in report.columns),
-            str(len(line.seeds)) if line is not report.ceiling else NONE,
-        ]
-        for line in lines
-    ]
-    parts += ["## The table", markdown_table(header, rows), reading(report)]
+    parts += ["## The table", scores_table(report, report.columns), reading(report)]
     if report.steps:
-        columns = compared(report)
-        steps = [
-            [f"{step.better.title} − {step.worse.title}", *(_step(step, name) for name in columns)]
-            for step in report.steps
-        ]
-        parts += ["## Row by row", MARGINS, markdown_table(["rows", *map(head, columns)], steps)]
+        parts += ["## Row by row", MARGINS, steps_table(report)]
     making = [f"- {name}: {text}" for name, text in making_facts(report)]
     parts += ["## How this was made", "\n".join(making)]
     if report.differing:
@@ -64,15 +54,43 @@ def render_markdown(report: TableReport) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def scores_table(report: TableReport, columns: Sequence[str]) -> str:
+    """Every row's numbers: the paper's, then ours in the given columns."""
+    lines = [*report.lines, *([report.ceiling] if report.ceiling else [])]
+    rows = [
+        [
+            line.row.title,
+            *(number(getattr(line.paper, name, None)) for name in PAPERS),
+            *(mean(line, name) for name in columns),
+            str(len(line.seeds)) if line is not report.ceiling else NONE,
+        ]
+        for line in lines
+    ]
+    return markdown_table(["row", *(f"paper {head(name)}" for name in PAPERS), *map(head, columns), "seeds"], rows)
+
+
+def steps_table(report: TableReport) -> str:
+    """Each row minus the row above it."""
+    columns = compared(report)
+    steps = [
+        [
+            f"{step.better.title} − {step.worse.title}",
+            *(_step(step, name) for name in columns),
+            str(step.num_seeds),
+        ]
+        for step in report.steps
+    ]
+    return markdown_table(["rows", *map(head, columns), "seeds"], steps)
+
+
 def title_of(report: TableReport) -> str:
     return f"{report.table.title} on {data_name(report.dataset)}"
 
 
 def lead(report: TableReport) -> str:
-    seeds = f"{report.num_seeds} seed{'s' * (report.num_seeds > 1)}"
     lead = (
         f"{report.table.question} The paper’s {report.table.title}, run again with the recipe “{report.recipe}” and "
-        f"{seeds} a row, beside what the paper reports on {data_name(report.paper_dataset)}."
+        f"{seeds(report.num_seeds)} a row, beside what the paper reports on {data_name(report.paper_dataset)}."
     )
     if not report.is_papers_data:
         lead += " The paper’s numbers are of other data: compare the order of the rows and the margins, not the values."
@@ -87,17 +105,22 @@ def progress(report: TableReport) -> str:
 def claim_sentence(margin: Margin, report: TableReport) -> str:
     """The table's claim in a sentence: our margin, and the paper's."""
     parts = [f"{head(name)} {signed(found.value)} ({interval(found)})" for name, found in margin.differences.items()]
-    sentence = f"{margin.better.title} minus {margin.worse.title}: {'; '.join(parts)}."
-    if margin.paper is not None:
-        paper = ", ".join(f"{HEADS[name][0]} {signed(getattr(margin.paper, name))}" for name in PAPERS)
-        sentence += f" The paper’s margin on {data_name(report.paper_dataset)}: {paper}."
-    return sentence
+    sentence = f"{margin.better.title} minus {margin.worse.title}, {seeds(margin.num_seeds)}: {'; '.join(parts)}."
+    return sentence + papers_margin(margin, report)
+
+
+def papers_margin(margin: Margin, report: TableReport) -> str:
+    """A further sentence with the paper's margin; "" where it has none."""
+    if margin.paper is None:
+        return ""
+    paper = ", ".join(f"{head(name)} {signed(getattr(margin.paper, name))}" for name in PAPERS)
+    return f" The paper’s margin on {data_name(report.paper_dataset)}: {paper}."
 
 
 def reading(report: TableReport) -> str:
-    sentences = [READING, "Mean ± standard deviation over seeds." if report.num_seeds > 1 else ""]
+    sentences = [READING, SPREADS if report.num_seeds > 1 else ""]
     if report.ceiling is not None:
-        sentences.append("The ceiling is what a scorer reaches that knows every user’s true taste.")
+        sentences.append(CEILINGS)
     if any(name.startswith("pointing") for name in report.columns):
         sentences.append("Pointing: how often the attention’s maximum lies where the user truly looks.")
     return " ".join([*filter(None, sentences), *report.notes])
@@ -106,16 +129,20 @@ def reading(report: TableReport) -> str:
 def making_facts(report: TableReport) -> list[tuple[str, str]]:
     data = ", ".join(f"{count} {what}" for count, what in report.facts)
     seconds = ", ".join(f"{line.row.title} {duration(line.seconds)}" for line in report.lines if line.seeds)
-    changed = " (+: changed since)" if any(commit.endswith("+") for commit in report.commits) else ""
     machine = [(name, text) for name, text in report.hardware.items()]
     return [
         ("data", f"{report.dataset}: {data}"),
         ("runs", progress(report)),
         *([("training", f"{seconds}, all seeds together")] if seconds else []),
-        ("panfit commit", f"{', '.join(report.commits) or 'not in a checkout'}{changed}"),
+        ("panfit commit", f"{', '.join(report.commits) or 'not in a checkout'}{changed_since(report.commits)}"),
         *machine,
         ("the paper", SOURCE),
     ]
+
+
+def changed_since(commits: Sequence[str]) -> str:
+    """What the "+" behind a commit means, where one has it."""
+    return " (+: changed since)" if any(commit.endswith("+") for commit in commits) else ""
 
 
 def data_name(dataset: str) -> str:
@@ -134,6 +161,10 @@ def number(value: float | None) -> str:
     return NONE if value is None else f"{value:.4f}"
 
 
+def seeds(count: int) -> str:
+    return f"{count} seed{'s' * (count > 1)}"
+
+
 def signed(value: float) -> str:
     return f"{value:+.4f}".replace("-", "−")
 
@@ -143,9 +174,22 @@ def interval(found: Difference) -> str:
     return f"{signed(low)} to {signed(high)}, p\N{NO-BREAK SPACE}{found.p_value:.3f}"
 
 
-def _mean(line: Line, column: str) -> str:
-    spread = line.spread(column)
-    return number(line.mean(column)) + ("" if spread is None else f" ± {spread:.4f}")
+def is_sure(found: Difference) -> bool:
+    """Whether the 95 % interval leaves out 0."""
+    low, high = found.ci95
+    return low > 0 or high < 0
+
+
+def mean(line: Line, column: str) -> str:
+    """Of a column, and the spread over seeds where there are several."""
+    return mean_and_spread(line.values.get(column, ()))
+
+
+def mean_and_spread(values: Sequence[float]) -> str:
+    """Of one value a seed; a single one has no spread."""
+    if not values:
+        return NONE
+    return number(statistics.mean(values)) + (f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else "")
 
 
 def _step(step: Margin, column: str) -> str:
