@@ -83,9 +83,9 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "README.md").write_text(f"# panfit\n\nResults:\n\n{BEGIN}\nold\n{END}\n\nmore\n")
     for seed in (0, 1):
         for place, row in enumerate(("linear", "fhn", "pan")):
-            looks = (
-                {"pointing": {**POINTING, "own": 0.5 + seed / 4, "p_value": 0.004 / (1 + seed)}} if place > 1 else {}
-            )
+            looks: dict[str, Any] = {}
+            if row == "pan":
+                looks["pointing"] = {**POINTING, "own": 0.5 + seed / 4, "p_value": 0.004 / (1 + seed)}
             write(tmp_path, "table1.small", row, level=0.5 + place / 10, seed=seed, **looks)
         bare = ("attention.kind=none",)
         write(tmp_path, "table2.small", "ul_hn", level=0.65, seed=seed, overrides=bare)
@@ -93,6 +93,7 @@ def project(tmp_path: Path) -> Path:
     write(tmp_path, "options.rate.1", "pan", level=0.4, overrides=("optimizer.attention=0.1",), pointing=POINTING)
     write(tmp_path, "options.rate.003", "pan", level=0.7, overrides=("optimizer.attention=0.003",))
     write(tmp_path, "options.bits.64", "pan", level=0.7, seed=1, overrides=("model.code_bits=64",))
+    write(tmp_path, "options.bits.256", "pan", level=0.7, overrides=("model.code_bits=256",))
     write(tmp_path, "options.codes.soft.sqrt", "pan", overrides=("train.straight_through_from=1.0", "train.beta=sqrt"))
     write(tmp_path, "options.codes.soft", "pan", overrides=("train.straight_through_from=1.0",))
     write(tmp_path, "options.odd.none", "pan", level=0.6, overrides=("model.code_bits=32", "attention.kind=none"))
@@ -221,7 +222,8 @@ def test_a_row_that_no_table_has_is_told(tmp_path: Path) -> None:
 
 def test_options_stand_by_what_they_vary_and_their_variants_after_them(project: Path) -> None:
     table = table_in(whole_document(read_results(project / "results")), "### Options on closet")
-    assert list(table) == ["base", "rate.003", "rate.1", "codes.soft", "codes.soft.sqrt", "bits.64", "odd.none"]
+    rates, codes, bits = ["rate.003", "rate.1"], ["codes.soft", "codes.soft.sqrt"], ["bits.64", "bits.256"]
+    assert list(table) == ["base", *rates, *codes, *bits, "odd.none"]
     assert table["base"]["settings"] == "–"
     assert table["rate.1"]["settings"] == "optimizer.attention = 0.1"
     assert set(table["codes.soft.sqrt"]["settings"].split(", ")) == {
@@ -259,6 +261,14 @@ def test_attentions_worth_is_against_the_run_that_differs_in_attention_alone(pro
     assert table["rate.1"][column].startswith(signed(compare(changed, one).differences["auc"].value))
     assert table["bits.64"][column] == "–"  # nothing of 64 bits has no attention
     assert table["odd.none"][column] == "–"  # it has none itself
+
+
+def test_runs_on_two_trunks_differ_in_more_than_attention(tmp_path: Path) -> None:
+    write(tmp_path, "options.base", "pan", trunk={"pretrain": {"epochs": 20}})
+    for epochs, is_same in ((1, False), (20, True)):
+        trunk = {"pretrain": {"epochs": epochs}}
+        write(tmp_path, "table2.small", "ul_hn", overrides=("attention.kind=none",), trunk=trunk)
+        assert ("without attention" in options_table(read_results(tmp_path / "results"))) is is_same
 
 
 def test_many_settings_are_counted_and_empty_columns_left_out(tmp_path: Path) -> None:
@@ -308,6 +318,17 @@ def test_the_readme_has_the_headline_the_first_table_and_the_claims(project: Pat
     assert "margin on Polyvore-630: FITB +0.0147, AUC +0.0135, NDCG +0.0153." in block
     assert "Table 2 on closet" not in block  # a single row of it claims nothing
     assert block.endswith(STARS)
+
+
+@pytest.mark.parametrize(("level", "star"), [(0.5, ""), (0.9, "\\*")])
+def test_a_claim_has_a_star_where_it_is_sure(tmp_path: Path, level: float, star: str) -> None:
+    write(tmp_path, "table1.small", "fhn", level=0.5)
+    write(tmp_path, "table1.small", "pan", level=level)
+    files = read_results(tmp_path / "results")
+    pair = (mean_of(contents(tmp_path, model, "table1.small")) for model in ("pan", "fhn"))
+    told = f"; NDCG {signed(compare(*pair).differences['ndcg'].value)}{star}; AUC, hard negatives"
+    assert told in headline(files)
+    assert told in whole_document(files)
 
 
 def test_the_same_files_make_the_same_text(project: Path) -> None:
