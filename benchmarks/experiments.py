@@ -13,6 +13,7 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: its OpenMP would spin at barriers
 
 import argparse
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ from panfit.features.inputs import build_inputs
 from panfit.files import write_aside
 from panfit.model.checkpoint import from_pretrained
 from panfit.outfits import KINDS, Dataset
-from panfit.reproduce.recipe import read_trunk
+from panfit.reproduce.recipe import fingerprint, read_trunk
 from panfit.reproduce.rows import TABLE_NAMES, TableName
 from panfit.reproduce.run import reproduce
 from panfit.reproduce.training import train_run
@@ -185,19 +186,21 @@ def table(name: TableName, dataset: Dataset, *, work: Path, results: Path, seeds
 
 
 def option(row: str, changes: Sequence[str], dataset: Dataset, *, seed: int, work: Path, results: Path) -> None:
-    """One row of the study of options: the small recipe's PAN, changed, on the tables' trunk."""
-    paths = [results / dataset.name / f"pan-{row}-seed{seed}-{kind}.json" for kind in KINDS]
-    if all(path.exists() for path in paths):
-        return
+    """One row of the study of options: the small recipe's PAN, changed, on the tables' trunk; skipped if it is done."""
     folder = ROOT / "configs" / "small"
     trunk = read_trunk(folder)
     config = Config.read(folder / "table2-ul_hn_an.toml", [*changes, f"seed={seed}"])
-    name = f"{row}-seed{seed}"
-    log.warning("%s on %s", name, dataset.name)
-    found = train_run(config, dataset, work / "tables" / dataset.name, name, trunk=trunk, kinds=KINDS, progress=False)
+    belongs = fingerprint(config, dataset, trunk)
+    paths = [results / dataset.name / f"pan-{row}-seed{seed}-{kind}.json" for kind in KINDS]
+    if all(path.exists() and json.loads(path.read_text("utf-8")).get("fingerprint") == belongs for path in paths):
+        return
+    log.warning("%s, seed %d, on %s", row, seed, dataset.name)
+    out = work / "tables" / dataset.name
+    found = train_run(config, dataset, out, belongs, trunk=trunk, kinds=KINDS, progress=False)
+    extra = {"fingerprint": belongs, **found.extra}
     for result in found.results:
         write_result(
-            results, result, model="pan", recipe=row, seed=seed, config=config, seconds=found.seconds, extra=found.extra
+            results, result, model="pan", recipe=row, seed=seed, config=config, seconds=found.seconds, extra=extra
         )
         log.warning("%s: FITB %.4f AUC %.4f NDCG %.4f", result.negatives, result.fitb, result.auc, result.ndcg)
 

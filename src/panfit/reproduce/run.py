@@ -39,7 +39,7 @@ from panfit.reproduce.recipe import (
 )
 from panfit.reproduce.rows import CEILING, TABLES, Row, Table, TableName
 from panfit.reproduce.table import Content, TableReport, facts_of, make_report, measured_line
-from panfit.reproduce.training import SHOWN, Measured, train_run, truth_of
+from panfit.reproduce.training import Measured, train_run, truth_of
 from panfit.reproduce.words import render_markdown
 from panfit.results import result_path, write_result
 
@@ -68,11 +68,6 @@ class _Job:
     row: Row
     config: Config
     fingerprint: str
-
-    @property
-    def name(self) -> str:
-        """The run's folder: rows of two tables that say the same share it."""
-        return f"{self.config.method}-{self.fingerprint[:SHOWN]}"
 
 
 def reproduce(
@@ -173,7 +168,13 @@ class _Series:
                 where = (job.row.name, job.config.seed + 1, self.seeds, place, len(jobs))
                 LOGGER.info("%s, seed %d of %d; run %d of %d", *where)
                 measured = train_run(
-                    job.config, self.dataset, self.out, job.name, trunk=trunk, kinds=self.kinds, progress=self.progress
+                    job.config,
+                    self.dataset,
+                    self.out,
+                    job.fingerprint,
+                    trunk=trunk,
+                    kinds=self.kinds,
+                    progress=self.progress,
                 )
                 self._keep(job, measured)
                 written = self._write(configs, jobs, ceiling)

@@ -47,21 +47,22 @@ def train_run(
     config: Config,
     dataset: Dataset,
     out: Path,
-    name: str,
+    belongs: str,
     *,
     trunk: Config | None,
     kinds: Sequence[Kind],
     progress: bool,
 ) -> Measured:
-    """Train what the settings say in OUT/runs/<name>, or go on with it, and measure it.
+    """Train what the settings say in OUT/runs/<method>-<f>, or go on with it, and measure it.
 
-    A run that is finished there, of another row with the same settings, is measured as it is.
+    ``belongs`` is the settings' fingerprint, <f> its first 8 characters: a run that is finished there, of another row
+    that says the same, is measured as it is.
     """
     extra: dict[str, Any] = {}
     if trunk is not None and wants_trunk(config):
         config = with_trunk(config, store_trunk(trunk, dataset, out, progress=progress))
         extra["trunk"] = trunk.model_dump(mode="json", include=set(TRUNK_SECTIONS))
-    folder = out / "runs" / name
+    folder = out / "runs" / f"{config.method}-{belongs[:SHOWN]}"
     trained = fit(config, dataset, folder, resume=(folder / RUN_FILE).exists(), progress=progress)
     recommender = load(folder, data=dataset, device=preferred_device(config))
     looks = where_it_looks(recommender, config)
