@@ -72,7 +72,7 @@ CLOSET_WITHOUT = {  # what each part of the closet's recipe is worth
     "closet.without_attention": ("attention.kind=none",),
     "closet.without_user_loss": ("loss.lambda_user=0.0",),
     "closet.without_pretraining": ("pretrain.epochs=0", "backbone.frozen=false"),
-    "closet.with_mined_negatives": ("negatives.hard_ratio=0.25", "negatives.compare=personal", "negatives.choose=any"),
+    "closet.without_mined_negatives": ("negatives.hard_ratio=0.0",),
 }
 OPTIONS = {  # what decides whether attention works: each row is the small recipe's PAN but for these
     "options.base": (),
@@ -129,11 +129,13 @@ PAPERS = {
     "options.paper": PAPERS_OWN,
     "options.paper.fhn": (*PAPERS_OWN, "negatives.hard_ratio=0.0", "loss.lambda_user=0.0", "attention.kind=none"),
 }
-SAME = (
+SAME = (  # the rows of this study differ in codes alone
     "attention.kind=none",
     "loss.lambda_user=0.0",
+    "negatives.per_like=4",
+    "negatives.hard_ratio=0.0",
     "train.epochs=10",
-)  # the rows of this study differ in codes alone
+)
 CODES = {  # how much do binary codes lose, and which recipe loses least?
     "codes.soft": (SOFT, PLAIN, BITS_128),
     "codes.soft.sqrt_beta": (SOFT, PLAIN, BITS_128, "train.beta=sqrt"),
