@@ -8,7 +8,7 @@ from torch import Tensor
 
 from panfit.config import AttentionConfig
 from panfit.errors import ConfigError
-from panfit.model.attention import GATES, Gates, IdentityAttention, UserAwareAttention, build_attention
+from panfit.model.attention import GATES, Gates, IdentityAttention, UserAwareAttention, UserMap, build_attention
 from panfit.model.heads import PoolHead
 from tests import oracles
 
@@ -52,12 +52,13 @@ def test_equals_the_plain_loops_in_value_and_gradient(gate: str, channel_mlp: st
         plain[name] for name in ("channel.mlp.0.weight", "channel.mlp.2.weight", "channel.user.weight",
                                  "spatial.convolution.weight")
     )  # fmt: skip
-    of_user = {
-        "query": lambda one, user: oracles.user_query(
-            one, user, plain["spatial.user.query.weight"], plain["spatial.user.key.weight"],
-            plain["spatial.user.position"],
-        ),
-    }.get(user_map, lambda one, user: oracles.user_map(one, user, plain["spatial.user.weight"]))  # fmt: skip
+
+    def of_user(one: Tensor, user: Tensor) -> list[Any]:
+        if user_map == "query":
+            names = ("spatial.user.query.weight", "spatial.user.key.weight", "spatial.user.position")
+            return oracles.user_query(one, user, *(plain[name] for name in names))
+        return oracles.user_map(one, user, plain["spatial.user.weight"])
+
     rows = []
     for user, item in zip(users, items.tolist(), strict=True):
         one = feature_map[item]
@@ -92,6 +93,7 @@ def test_user_weights_start_at_zero_so_that_training_starts_at_plain_cbam() -> N
     config = AttentionConfig(kernel_size=3)
     attention = build_attention(config, map_shape=MAP_SHAPE, user_dim=DIM)
     assert isinstance(attention, UserAwareAttention)
+    assert isinstance(attention.spatial.user, UserMap)
     assert not attention.channel.user.weight.any()
     assert not attention.spatial.user.weight.any()
     feature_map, users, items = (value.detach() for value in draw())

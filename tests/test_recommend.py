@@ -109,7 +109,7 @@ def test_among(recommender: Recommender) -> None:
 
 def test_ties_stay_in_the_candidates_order(recommender: Recommender) -> None:
     with torch.no_grad():
-        for weight in recommender.model.predictor.parameters():
+        for weight in recommender.pan.predictor.parameters():
             weight.zero_()
     outfits, scores = recommender.recommend("u2", top=6, exclude_known=False)
     assert np.ptp(scores) == 0

@@ -9,7 +9,7 @@ import torch
 
 from panfit.config import Config
 from panfit.features.inputs import ItemInputs, build_inputs
-from panfit.model.attention import UserAwareAttention
+from panfit.model.attention import UserAwareAttention, UserMap
 from panfit.model.pan import Pan
 from panfit.outfits import Dataset, Outfits
 from panfit.train.learner import build_pan
@@ -65,6 +65,7 @@ def test_every_weight_gets_a_finite_gradient_that_is_not_zero(dataset: Dataset, 
     inputs = build_inputs(dataset, config)
     model = build_pan(config, dataset, inputs)
     assert isinstance(model.attention, UserAwareAttention)
+    assert isinstance(model.attention.spatial.user, UserMap)
     with torch.no_grad():  # at zero, Eq. 2-3's user terms hide the users from the attention's other weights
         model.attention.channel.user.weight.normal_(std=0.3, generator=torch.Generator().manual_seed(4))
         model.attention.spatial.user.weight.normal_(std=0.3, generator=torch.Generator().manual_seed(5))
