@@ -67,7 +67,16 @@ class Recipe:
 SOFT, HARD_AT_END, HARD = (f"train.straight_through_from={share}" for share in (1.0, 0.67, 0.0))
 PLAIN, BALANCED = (f"model.code_norm={norm}" for norm in ("none", "batch"))
 BITS_128, BITS_256, BITS_512 = (f"model.code_bits={bits}" for bits in (128, 256, 512))
-CLOSET_WITHOUT = {  # what each part of the closet's recipe is worth
+BEFORE = ("model.code_bits=256", "negatives.per_like=4", "negatives.hard_ratio=0.0", "optimizer.attention=0.003")
+WARDROBE_BEFORE = (
+    "attention.gate=mean",
+    "negatives.per_like=4",
+    "negatives.hard_ratio=0.0",
+    "optimizer.attention=0.003",
+)
+CLOSET_WITHOUT = {  # what each part of the closet's recipe is worth, and what it was before
+    "closet.256_bits": BEFORE,
+    "closet.256_bits.without_attention": (*BEFORE, "attention.kind=none"),
     "closet.without_text": ("text.source=none",),
     "closet.without_attention": ("attention.kind=none",),
     "closet.without_user_loss": ("loss.lambda_user=0.0",),
@@ -276,6 +285,8 @@ def studies(names: list[str], source: Path, work: Path, results: Path, seeds: li
             ceiling(dataset, results)
             for seed in seeds:
                 run(Recipe("wardrobe", "wardrobe.toml"), dataset, seed=seed, work=work, results=results)
+            before = Recipe("wardrobe.random_negatives", "wardrobe.toml", WARDROBE_BEFORE)
+            run(before, dataset, seed=0, work=work, results=results)
         elif name == "codes-wardrobe":
             dataset = wardrobe(work)
             trunk = pretrained(dataset, "wardrobe.toml", work=work)
