@@ -58,12 +58,12 @@ def _residual(logits: Tensor) -> Tensor:
     return 1 + torch.sigmoid(logits)
 
 
-GATES: dict[str, Callable[[Tensor], Tensor]] = {
-    "softmax": _softmax,  # decision D5
+GATES: dict[str, Callable[[Tensor], Tensor]] = {  # decision D5
     "sigmoid": _sigmoid,
     "mean": _mean,
     "double": _double,
     "residual": _residual,
+    "softmax": _softmax,
 }
 CHANNEL_MLPS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "linear": nn.Identity}  # decision D2
 

@@ -20,7 +20,7 @@ from panfit.model.pan import Pan
 from panfit.outfits import Dataset, Outfits
 from panfit.train.chance import INITIAL, chance_seed
 from panfit.train.step import StepInputs, TripletSource, outfits_of, step_terms
-from panfit.train.triplets import KnownLikes, batch_pools, sample_negatives
+from panfit.train.triplets import RandomNegatives
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,17 +98,16 @@ class RivalLearner:
         self, model: Rival, dataset: Dataset, inputs: ItemInputs, config: Config, device: torch.device
     ) -> None:
         self.model = model
-        self._inputs, self._config, self._device = inputs, config.negatives, device
-        self._known = KnownLikes(dataset.likes["train"])
-        self._split_pools = dataset.split_items("train")
-        self._slot_categories = tuple(slot.category for slot in dataset.slots)
+        self._inputs, self._device = inputs, device
+        self._negatives = RandomNegatives(
+            dataset.likes["train"],
+            dataset.split_items("train"),
+            tuple(slot.category for slot in dataset.slots),
+            config=config.negatives,
+        )
 
     def terms(self, likes: Outfits, moment: Moment) -> dict[str, Tensor]:
-        from_batch = self._config.source == "batch"
-        pools = batch_pools(likes, self._slot_categories) if from_batch else self._split_pools
-        negatives, valid = sample_negatives(
-            likes, pools, per_like=self._config.per_like, known=self._known, rng=moment.rng
-        )  # (B, K, S), (B, K)
+        negatives, valid = self._negatives.draw(likes, moment.rng)  # (B, K, S), (B, K)
         num_likes, num_slots = likes.items.shape
         outfits = np.concatenate([likes.items, negatives.reshape(-1, num_slots)])  # (B + B*K, S)
         items = StepInputs(self.model, self._inputs, generator=moment.generator, device=self._device)

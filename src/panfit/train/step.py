@@ -19,7 +19,7 @@ from panfit.model.pan import OutfitBatch, Pan, PanOutput
 from panfit.outfits import ABSENT, IntArray, Outfits
 from panfit.train.losses import bpr_loss, quantization_loss, total_loss, user_specific_loss, visual_semantic_loss
 from panfit.train.mining import Mined, mine, near_users, user_distances
-from panfit.train.triplets import KnownLikes, batch_pools, sample_negatives
+from panfit.train.triplets import RandomNegatives
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,9 +123,7 @@ class TripletSource:
         *,
         config: Config,
     ) -> None:
-        self._known = KnownLikes(train_likes)
-        self._split_pools = split_pools
-        self._slot_categories = slot_categories
+        self._random = RandomNegatives(train_likes, split_pools, slot_categories, config=config.negatives)
         self._config = config
 
     def draw(
@@ -140,10 +138,7 @@ class TripletSource:
     ) -> Triplets:
         """The triplets of one batch of likes. Scores are computed (without gradient) only where mining needs them."""
         config = self._config.negatives
-        pools = self._split_pools
-        if config.source == "batch":
-            pools = batch_pools(likes, self._slot_categories)
-        negatives, valid = sample_negatives(likes, pools, per_like=config.per_like, known=self._known, rng=rng)
+        negatives, valid = self._random.draw(likes, rng)  # (B, K, S), (B, K)
         is_mined = np.zeros(valid.shape, dtype=np.bool_)  # (B, K)
         mining = epoch >= config.warmup_epochs
         mines_outfits = mining and config.hard_ratio > 0
@@ -218,7 +213,7 @@ class TripletSource:
         num_likes = len(likes)
         viewers = np.repeat(likes.users[:, None], num_likes, axis=1)  # (B, B): [i, j] u_i
         outfits = np.repeat(likes.items[None], num_likes, axis=0)  # (B, B, S): [i, j] O_j
-        not_known = ~self._known.contains(viewers, outfits) & (viewers != viewers.T)  # (B, B)
+        not_known = ~self._random.known.contains(viewers, outfits) & (viewers != viewers.T)  # (B, B)
         return Neighborhood(distances, near, torch.from_numpy(not_known))
 
 

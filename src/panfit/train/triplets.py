@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from panfit.config import NegativesConfig
 from panfit.outfits import ABSENT, IntArray, Outfits
 
 MAX_DRAWS = 50
@@ -93,3 +94,28 @@ def batch_pools(likes: Outfits, slot_categories: Sequence[str]) -> tuple[IntArra
         worn = np.unique(likes.items[:, columns])
         pools[category] = worn[worn != ABSENT]
     return tuple(pools[category] for category in slot_categories)
+
+
+class RandomNegatives:
+    """S1's random negatives for any method: the same pools, the same refusal of known likes (decision D9).
+
+    Attributes:
+        known: the train likes that never come out.
+    """
+
+    def __init__(
+        self,
+        train_likes: Outfits,
+        split_pools: tuple[IntArray, ...],
+        slot_categories: tuple[str, ...],
+        *,
+        config: NegativesConfig,
+    ) -> None:
+        self.known = KnownLikes(train_likes)
+        self._split_pools, self._slot_categories, self._config = split_pools, slot_categories, config
+
+    def draw(self, likes: Outfits, rng: np.random.Generator) -> tuple[IntArray, NDArray[np.bool_]]:
+        """Items (B, K, S) and valid (B, K), as `sample_negatives` gives them."""
+        from_batch = self._config.source == "batch"
+        pools = batch_pools(likes, self._slot_categories) if from_batch else self._split_pools
+        return sample_negatives(likes, pools, per_like=self._config.per_like, known=self.known, rng=rng)
