@@ -21,7 +21,7 @@ from pathlib import Path
 
 import torch
 
-from panfit.codes import OutfitScorer
+from panfit.scoring import OutfitScorer
 from panfit.config import Config
 from panfit.data.folder import read_dataset, write_dataset
 from panfit.data.table import import_table

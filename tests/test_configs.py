@@ -13,10 +13,10 @@ from panfit.data.folder import read_dataset, write_dataset
 from panfit.data.polyvore_u import Subset, import_polyvore_u
 from panfit.demo import trunk_config
 from panfit.evaluate import evaluate
+from panfit.loading import load
 from panfit.methods import LEARNED, make_model
 from panfit.model.batch import PanShape
 from panfit.outfits import Dataset
-from panfit.recommend import load
 from panfit.reproduce.recipe import read_rows
 from panfit.reproduce.rows import POLYVORE_519, POLYVORE_630, TABLES, Row, Table
 from panfit.train.loop import fit

@@ -8,15 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from panfit.codes import OutfitScorer
 from panfit.data.wardrobe import Truth, WardrobeConfig, read_truth
 from panfit.demo import RECIPES, overlaid, run_demo, stored_config, trunk_config
 from panfit.demo_story import different_eyes
 from panfit.errors import DataError
 from panfit.explain import score_parts, spatial_maps
+from panfit.loading import load
 from panfit.model.batch import OutfitBatch
 from panfit.pointing import measure_pointing
-from panfit.recommend import Recommender, load
+from panfit.recommend import Recommender
+from panfit.scoring import OutfitScorer
 
 
 @pytest.fixture(scope="module")

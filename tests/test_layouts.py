@@ -13,15 +13,16 @@ import pytest
 import torch
 from PIL import Image
 
-from panfit.codes import OutfitScorer
 from panfit.config import Config
 from panfit.data.folder import read_dataset, write_dataset
 from panfit.data.polyvore_u import Subset, import_polyvore_u
 from panfit.data.table import import_table
 from panfit.errors import ConfigError, DataError
 from panfit.evaluate import evaluate
+from panfit.loading import load
 from panfit.outfits import ABSENT, KINDS, Dataset, Kind, Outfits
-from panfit.recommend import Recommender, load
+from panfit.recommend import Recommender
+from panfit.scoring import OutfitScorer
 from panfit.train.loop import fit
 from tests import oracles
 from tests.photos import tiny_config
@@ -67,8 +68,9 @@ def by_hand(recommender: Recommender, user: int, outfit: Sequence[int], *, binar
     assert isinstance(scorer, OutfitScorer)
     worn = np.array([item for item in outfit if item != ABSENT])  # (n,)
     categories = [dataset.catalogue.item_categories[item] for item in worn.tolist()]
-    codes = scorer.item_codes(np.full(len(worn), user), worn, binary=binary).double()  # (n, V, D)
-    user_code = scorer.user_codes(np.array([user]), binary=binary)[0].double()  # (D,)
+    eyes = recommender.pan.user_embeddings(torch.tensor([user])).detach()  # (1, D)
+    codes = scorer.coder.codes(eyes, np.zeros(len(worn), dtype=np.int64), worn, binary=binary).double()  # (n, V, D)
+    user_code = scorer.coder.viewer_codes(eyes, binary=binary)[0].double()  # (D,)
     predictor, config = recommender.pan.predictor, recommender.pan.config.model
     with torch.no_grad():
         score, _, _ = oracles.preference(

@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from panfit.codes import OutfitScorer
 from panfit.config import Config
 from panfit.data.wardrobe import WardrobeConfig, draw_wardrobe
 from panfit.evaluate import PlainScorer, Result, evaluate
 from panfit.features.inputs import build_inputs
 from panfit.model.checkpoint import from_pretrained
+from panfit.scoring import OutfitScorer
 from panfit.train.loop import fit
 
 CONFIG = Config.parse(

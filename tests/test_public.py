@@ -28,6 +28,7 @@ PUBLIC = [
     "compare",
     "load",
     "Recommender",
+    "Newcomer",
     "PanfitError",
     "DataError",
     "ConfigError",

@@ -3,22 +3,25 @@
 import dataclasses
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor
 
-from panfit.codes import CachedScores, OutfitScorer
 from panfit.config import Config
 from panfit.data.folder import read_dataset, write_dataset
 from panfit.errors import CheckpointError, DataError, UnknownIdError
 from panfit.features.inputs import ItemInputs
+from panfit.loading import load
 from panfit.model.checkpoint import save_pretrained
 from panfit.model.pan import Pan, PanShape
-from panfit.outfits import ABSENT, Dataset, Outfits
-from panfit.recommend import Codes, Recommender, load
+from panfit.outfits import ABSENT, Dataset, IntArray, Outfits
+from panfit.recommend import Codes, Recommender
+from panfit.scoring import OutfitScorer
 
 CONFIG = Config.parse(
     {
@@ -126,17 +129,17 @@ def test_a_batch_of_users_equals_a_loop(recommender: Recommender) -> None:
         np.testing.assert_array_equal(values, alone_values)
 
 
-def test_codes_are_made_once_and_forgotten_in_bounds(
-    dataset: Dataset, recommender: Recommender, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_codes_are_made_once(recommender: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
     assert isinstance(recommender.scorer, OutfitScorer)
-    real = recommender.scorer.item_codes
-    monkeypatch.setattr(
-        recommender.scorer,
-        "item_codes",
-        lambda users, items, *, binary: made.append(len(items)) or real(users, items, binary=binary),  # type: ignore[func-returns-value]
-    )
+    coder = recommender.scorer.coder
+    real = coder.sorted_codes
+
+    def counted(eyes: Tensor, pair_eyes: IntArray, pair_items: IntArray, *, kinds: Sequence[bool]) -> list[Tensor]:
+        made.append(len(pair_items))
+        return real(eyes, pair_eyes, pair_items, kinds=kinds)
+
+    monkeypatch.setattr(coder, "sorted_codes", counted)
     recommender.score("u0", [("top-1", "bottom-2", "shoe-3")])
     assert made == [3]
     recommender.score("u0", [("top-0", "bottom-2", "shoe-3"), ("top-1", "bottom-2", "shoe-3")])
@@ -147,15 +150,6 @@ def test_codes_are_made_once_and_forgotten_in_bounds(
     assert sum(made) == num_made
     assert first[0] == again[0]
     np.testing.assert_array_equal(first[1], again[1])
-    recommender.recommend("u1")
-    assert isinstance(recommender._scores_of_one, CachedScores)
-    cache = recommender._scores_of_one.cache
-    assert cache._num_bytes == sum(held.nbytes for _, held in cache._held.values())
-    cache._max_bytes = 1
-    recommender.recommend("u2")
-    assert [user for user, _ in cache._held] == [2]
-    recommender.recommend("u0", top=50)
-    assert sum(made) > num_made
 
 
 def test_unknown_ids_name_the_nearest(recommender: Recommender) -> None:

@@ -23,10 +23,10 @@ from panfit.errors import ConfigError, DataError, FeatureStoreError, MissingExtr
 from panfit.evaluate import METRICS, Result, compare
 from panfit.features.inputs import build_inputs
 from panfit.features.store import open_store
+from panfit.loading import load
 from panfit.model.backbone import build_backbone
 from panfit.outfits import Dataset, Outfits
 from panfit.pointing import measure_pointing
-from panfit.recommend import load
 from panfit.reproduce import recipe as reproduce_recipe
 from panfit.reproduce import training
 from panfit.reproduce.needs import check_rows

@@ -27,14 +27,15 @@ if TYPE_CHECKING:
     from panfit.errors import UnknownIdError as UnknownIdError
     from panfit.evaluate import Result as Result
     from panfit.evaluate import compare as compare
+    from panfit.loading import load as load
     from panfit.model.pan import Pan as Pan
+    from panfit.newcomers import Newcomer as Newcomer
     from panfit.outfits import Catalogue as Catalogue
     from panfit.outfits import Dataset as Dataset
     from panfit.outfits import FitbQuestions as FitbQuestions
     from panfit.outfits import Outfits as Outfits
     from panfit.outfits import Slot as Slot
     from panfit.recommend import Recommender as Recommender
-    from panfit.recommend import load as load
     from panfit.train.loop import fit as fit
     from panfit.train.run_folder import FitReport as FitReport
 
@@ -49,7 +50,9 @@ _HOMES = {
     "panfit.train.loop": ("fit",),
     "panfit.train.run_folder": ("FitReport",),
     "panfit.evaluate": ("Result", "compare"),
-    "panfit.recommend": ("load", "Recommender"),
+    "panfit.loading": ("load",),
+    "panfit.recommend": ("Recommender",),
+    "panfit.newcomers": ("Newcomer",),
     "panfit.errors": (
         "PanfitError",
         "DataError",

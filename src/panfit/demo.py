@@ -28,10 +28,10 @@ from panfit.demo_story import Measured, Recipe, Story, make_report
 from panfit.evaluate import PlainScorer, Result, Scorer, evaluate
 from panfit.features.extract import extract_features
 from panfit.files import write_aside
+from panfit.loading import load
 from panfit.model.checkpoint import from_pretrained
 from panfit.outfits import KINDS, Dataset, Kind
 from panfit.pedigree import pedigree
-from panfit.recommend import load
 from panfit.report import render
 from panfit.train.loop import fit
 

@@ -21,7 +21,11 @@ REFUSED = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, 
 class Pipeline(TyperGroup):
     """A group that lists its commands as they are registered in `ORDER`, and turns errors into exit statuses."""
 
-    ORDER = ("demo", "import", "check", "features", "train", "evaluate", "reproduce", "recommend", "score")
+    ORDER = (
+        "demo", "import", "check", "features", "train", "evaluate", "reproduce",
+        "recommend", "score", "complete", "compose", "similar", "newcomer", "explain", "batch",
+    )  # fmt: skip
+    """Every command has its place here; a name that no command bears yet is passed over."""
 
     def list_commands(self, ctx: Any) -> list[str]:
         return sorted(self.commands, key=self.ORDER.index)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.nn.functional import interpolate
 
-from panfit.codes import evaluating
+from panfit.encode import evaluating
 from panfit.features.inputs import ItemInputs
 from panfit.model.batch import OutfitBatch
 from panfit.model.pan import Pan

@@ -4,10 +4,8 @@ A method is a class that is built from settings and a shape, saved and read as P
 PAN with its three additions set to nothing: a config, not a class. Never imports train.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import nn
 
@@ -19,13 +17,13 @@ from panfit.baselines.popularity import Popularity
 from panfit.baselines.rival import Rival
 from panfit.baselines.scorer import RivalScorer
 from panfit.baselines.siamese import SiameseNet
-from panfit.codes import CachedScores, FloatArray, OutfitScorer
 from panfit.config import Config
 from panfit.features.inputs import ItemInputs
 from panfit.model.batch import PanShape
 from panfit.model.checkpoint import CheckpointInfo, read_checkpoint
 from panfit.model.pan import Pan
-from panfit.outfits import Dataset, IntArray, Outfits
+from panfit.outfits import Dataset
+from panfit.scoring import OutfitScorer
 
 LearnedModel = Pan | Rival
 """What is trained step by step."""
@@ -64,15 +62,3 @@ def make_scorer(model: nn.Module, inputs: ItemInputs, *, beta: float = 1.0) -> S
         return RivalScorer(model, inputs)
     assert isinstance(model, PlainModel), f"no scorer for {type(model).__name__}"
     return model
-
-
-def scores_of_one(scorer: SomeScorer, *, max_bytes: int) -> Callable[[int, IntArray, bool], FloatArray]:
-    """(user row, outfits (B, S) of item rows, binary) -> scores (B,); PAN's codes are kept, up to ``max_bytes``."""
-    if isinstance(scorer, OutfitScorer):
-        return CachedScores(scorer, max_bytes=max_bytes)
-
-    def scores(user_row: int, outfits: IntArray, binary: bool) -> FloatArray:
-        users = np.full(len(outfits), user_row, dtype=np.int64)
-        return scorer.scores(Outfits(users, outfits), binary=binary)
-
-    return scores

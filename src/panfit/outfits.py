@@ -24,6 +24,7 @@ SPLITS: tuple[Split, ...] = get_args(Split)
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
 IntArray = NDArray[np.int64]
+BoolArray = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ class Outfits:
         return len(self.users)
 
     @property
-    def mask(self) -> NDArray[np.bool_]:
+    def mask(self) -> BoolArray:
         """(B, S) True where a slot is filled."""
         return np.not_equal(self.items, ABSENT)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from panfit.baselines.rival import Rival
-from panfit.codes import FloatArray, evaluating
+from panfit.encode import FloatArray, evaluating
 from panfit.features.inputs import ItemInputs
 from panfit.outfits import ABSENT, FitbQuestions, IntArray, Outfits
 

@@ -14,9 +14,10 @@ from panfit.evaluate import Result, evaluate
 from panfit.features.extract import extract_features
 from panfit.features.inputs import store_folder
 from panfit.features.store import MANIFEST_FILE
+from panfit.loading import load
 from panfit.outfits import Dataset, Kind
 from panfit.pointing import measure_pointing
-from panfit.recommend import Recommender, load
+from panfit.recommend import Recommender
 from panfit.reproduce.recipe import TRUNK_SECTIONS, fingerprint, wants_trunk, with_trunk
 from panfit.train.loop import fit
 from panfit.train.pretrain import fit_trunk, preferred_device

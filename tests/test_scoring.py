@@ -7,12 +7,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from panfit import codes
-from panfit.codes import CodeCache, OutfitScorer
+from panfit import encode
 from panfit.config import Config
 from panfit.features.inputs import ItemInputs
 from panfit.model.pan import OutfitBatch, Pan, PanShape
 from panfit.outfits import ABSENT, Outfits
+from panfit.scoring import OutfitScorer
 
 NUM_USERS, NUM_ITEMS, TEXT_DIM = 7, 22, 5
 SLOTS = (("top", "top"), ("top2", "top"), ("bottom", "bottom"), ("shoe", "shoe"))
@@ -178,49 +178,17 @@ def test_a_models_own_maps_take_the_photos_place(monkeypatch: pytest.MonkeyPatch
     np.testing.assert_allclose(np.stack(OutfitScorer(model, stored).both(outfits)), expected, atol=2e-5)
 
 
-def test_item_and_user_codes_keep_their_order() -> None:
-    model, inputs = make()
-    scorer = OutfitScorer(model, inputs, batch_pairs=3)
-    users, items = np.array([6, 0, 6, 2, 2]), np.array([21, 3, 0, 21, 3])
-    found = scorer.item_codes(users, items, binary=False)
-    assert found.shape == (5, 2, 24)
-    for row in range(5):
-        alone = scorer.item_codes(users[[row]], items[[row]], binary=False)
-        torch.testing.assert_close(found[[row]], alone)
-    assert set(scorer.item_codes(users, items, binary=True).flatten().tolist()) == {-1.0, 1.0}
-    torch.testing.assert_close(
-        scorer.user_codes(users, binary=False), torch.tanh(model.user_embeddings(torch.tensor(users)))
-    )
-
-
-def test_cache_holds_packed_codes_in_bounds() -> None:
-    model, inputs = make()
-    scorer = OutfitScorer(model, inputs)
-    cache = CodeCache(scorer, max_bytes=2 * 3 * 2 * 24 // 8)  # two users' binary codes of three items
-    first, more = np.array([3, 9, 20]), np.array([0, 3, 12, 21])
-    for binary in (True, False):
-        for items in (first, more, first):  # held, joined, held again
-            expected = scorer.item_codes(np.full(len(items), 4), items, binary=binary)
-            torch.testing.assert_close(cache.codes(4, items, binary=binary), expected)
-    for user in (0, 1, 2):
-        cache.codes(user, first, binary=True)
-    cache.codes(1, first, binary=True)
-    cache.codes(3, first, binary=True)
-    assert list(cache._held) == [(1, True), (3, True)]
-    assert cache._num_bytes == cache._max_bytes
-
-
 def test_float16_maps_are_close(monkeypatch: pytest.MonkeyPatch) -> None:
     model, inputs = make()
     outfits = draw_outfits()
     relaxed = OutfitScorer(model, inputs).both(outfits)[0]
     halved = OutfitScorer(model, inputs, map_dtype="float16")
     np.testing.assert_allclose(halved.both(outfits)[0], relaxed, atol=0.02)
-    assert halved._maps._maps.dtype == torch.float16
-    monkeypatch.setattr(codes, "FLOAT32_MAP_BYTES", 100)
+    assert halved.coder.maps._maps.dtype == torch.float16
+    monkeypatch.setattr(encode, "FLOAT32_MAP_BYTES", 100)
     scorer = OutfitScorer(model, inputs)
     scorer.both(outfits)
-    assert scorer._maps._maps.dtype == torch.float16
+    assert scorer.coder.maps._maps.dtype == torch.float16
 
 
 def test_leaves_the_model_as_it_was() -> None:

@@ -1,0 +1,64 @@
+"""The commands that make, check and prepare data: demo, check, features."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from rich.console import Console
+
+from panfit.cli.options import Json
+from panfit.cli.terminal import progress_bar, stderr
+from panfit.exits import EXIT_MISTAKE
+
+
+def demo(
+    out: Annotated[Path, typer.Option(help="The folder for everything the demo makes.")] = Path("demo"),
+    seed: Annotated[int, typer.Option(min=0, help="Of the drawn world and of training.")] = 0,
+) -> None:
+    """Draw a wardrobe world, train, evaluate, write an HTML report. Minutes on a laptop."""
+    from panfit.demo import run_demo
+
+    report = run_demo(out, seed=seed, console=stderr())
+    print(f"The report: {report}")
+
+
+def check(dataset: Annotated[Path, typer.Argument(metavar="DATASET")], as_json: Json = False) -> None:
+    """Validate and describe a dataset folder: every problem at once."""
+    from panfit.data.check import check_dataset
+    from panfit.present import summary_table
+
+    report = check_dataset(dataset)
+    if as_json:
+        problems = [vars(problem) for problem in report.problems]
+        print(json.dumps({"problems": problems, "summary": report.summary}, indent=1, default=str))
+    else:
+        Console().print(summary_table(report.summary))
+        for problem in report.problems:
+            print(problem)
+        print(f"{len(report.problems)} problem(s)" if report.problems else "no problems")
+    if report.problems:
+        raise typer.Exit(EXIT_MISTAKE)
+
+
+def features(
+    dataset: Annotated[Path, typer.Argument(metavar="DATASET")],
+    backbone: Annotated[Literal["small", "alexnet", "resnet50", "hf"], typer.Option(help="The trunk.")],
+    weights: Annotated[Path | None, typer.Option(help="A file of pre-trained weights.")] = None,
+    hf_model: Annotated[str | None, typer.Option(help="For hf: a local folder or a hub name.")] = None,
+    name: Annotated[str | None, typer.Option(help="The store's name; the trunk's if not given.")] = None,
+    size: Annotated[int, typer.Option(help="Side of the trunk's input, pixels.")] = 224,
+    seed: Annotated[int, typer.Option(min=0, help="Of random weights, where none are given.")] = 0,
+) -> None:
+    """Store a frozen trunk's feature maps of every photo."""
+    from panfit.config import Config
+    from panfit.data.folder import read_dataset
+
+    trunk = {"name": backbone, "hf_model": hf_model, "weights": None if weights is None else str(weights)}
+    config = Config.parse({"seed": seed, "images": {"size": size}, "backbone": trunk}, "panfit features")
+    data = read_dataset(dataset)
+    from panfit.features.extract import extract_features
+
+    with progress_bar("photos") as progress:
+        store = extract_features(data, config, name=name or backbone, progress=progress)
+    print(f"{store.folder}: {' x '.join(map(str, store.manifest.shape))}")

@@ -1,0 +1,11 @@
+"""The options and arguments that several commands share, so that one word means one thing everywhere."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that `train` wrote.")]
+Data = Annotated[Path | None, typer.Option(help="The dataset folder, if it is not where it was in training.")]
+User = Annotated[str, typer.Option(help="The user's id.")]

@@ -1,0 +1,38 @@
+"""What commands show on a terminal: messages and progress on stderr, results on stdout."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+
+
+def stderr() -> Console:
+    """The console for whatever is not a result. Made anew, for whoever has redirected stderr since."""
+    return Console(stderr=True)
+
+
+@contextmanager
+def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, as a (done, total) callback."""
+    from rich.progress import Progress
+
+    with Progress(console=stderr()) as bars:
+        task = bars.add_task(what, total=None)
+
+        def update(done: int, total: int) -> None:
+            bars.update(task, completed=done, total=total)
+
+        yield update
+
+
+def print_outfits(dataset: Any, user: str, outfits: Any, scores: Any, *, as_json: bool) -> None:
+    """A user's outfits and their scores, as a table or as one JSON object."""
+    from panfit.present import outfit_table
+
+    if as_json:
+        rows = [{"items": list(outfit), "score": float(score)} for outfit, score in zip(outfits, scores, strict=True)]
+        print(json.dumps({"user": user, "outfits": rows}, indent=1))
+    else:
+        Console().print(outfit_table(dataset, user, outfits, scores))

@@ -1,0 +1,170 @@
+"""ENCODE: items, as somebody sees them -> codes, in bounded memory. The trunk runs once on each item.
+
+Who looks is an embedding f_u (PAN Eq. 1), not a row of the model: users of the model, newcomers and taste prototypes
+are encoded alike. Never imports train.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from panfit.features.inputs import ItemInputs
+from panfit.model.hashing import hash_code
+from panfit.model.pan import Pan
+from panfit.outfits import ABSENT, IntArray
+
+FloatArray = NDArray[np.float64]
+MapDtype = Literal["auto", "float32", "float16"]
+
+BATCH_ITEMS = 64
+"""Items whose map the trunk computes at a time."""
+BATCH_PAIRS = 512
+"""(item, viewer) pairs encoded at a time: each needs its map gathered."""
+FLOAT32_MAP_BYTES = 2 << 30
+"""Kept maps beyond this size are kept as float16."""
+
+
+class ItemCoder:
+    """Encodes items as given eyes see them, with a model that stays as it is.
+
+    The maps of the items seen are kept, so a coder belongs to one state of the model's weights: after a training step,
+    make a new one. The model is put into evaluation mode for each call, and back.
+
+    Args:
+        model: on any device.
+        inputs: the items. Photos, or stored maps; or the maps of this model's own trunk, which is then not run again.
+        beta: of the relaxed codes tanh(beta x) (decision D7): as trained.
+        batch_items: items the trunk sees at a time.
+        batch_pairs: (item, viewer) pairs encoded at a time.
+        map_dtype: how kept maps are stored; "auto": float32, or float16 where that would take more than 2 GiB.
+
+    Raises:
+        ValueError: inputs of another shape than the model's.
+    """
+
+    def __init__(
+        self,
+        model: Pan,
+        inputs: ItemInputs,
+        *,
+        beta: float = 1.0,
+        batch_items: int = BATCH_ITEMS,
+        batch_pairs: int = BATCH_PAIRS,
+        map_dtype: MapDtype = "auto",
+    ) -> None:
+        self.model = model
+        self.inputs = inputs
+        self.beta = beta
+        self.maps = ItemMaps(model, inputs, batch_items=batch_items, dtype=map_dtype)
+        self._batch_pairs = batch_pairs
+
+    def codes(self, eyes: Tensor, pair_eyes: IntArray, pair_items: IntArray, *, binary: bool) -> Tensor:
+        """Codes (P, V, D) of the items (P,), each as seen by the pair of eyes beside it.
+
+        Args:
+            eyes: (U, D) embeddings f_u.
+            pair_eyes: (P,) rows of ``eyes``.
+            pair_items: (P,) item rows, in any order.
+            binary: codes in {-1, +1}, or relaxed ones.
+        """
+        with evaluating(self.model):
+            order = np.lexsort((pair_eyes, pair_items))  # (P,) by item: a block of pairs then needs few maps
+            (codes,) = self.sorted_codes(eyes, pair_eyes[order], pair_items[order], kinds=(binary,))  # (P, V, D)
+            return codes[torch.from_numpy(np.argsort(order)).to(codes.device)]
+
+    def sorted_codes(
+        self, eyes: Tensor, pair_eyes: IntArray, pair_items: IntArray, *, kinds: Sequence[bool]
+    ) -> list[Tensor]:
+        """`codes` of pairs that come sorted by item; for each kind, binary where True, and encoded once for all."""
+        model = self.model
+        blocks: list[list[Tensor]] = [[] for _ in kinds]
+        with evaluating(model):
+            self.maps.keep(np.unique(pair_items))
+            for first in range(0, len(pair_items), self._batch_pairs):
+                block = slice(first, first + self._batch_pairs)
+                distinct, of_pair = np.unique(pair_items[block], return_inverse=True)  # (n,), (p,)
+                rows = torch.from_numpy(distinct)  # (n,)
+                encoding = model.encode_pairs(
+                    self.maps.take(distinct),  # (n, C, H, W)
+                    self.inputs.categories[rows].to(device_of(model)),
+                    None if self.inputs.text is None else self.inputs.text[rows].to(device_of(model)),
+                    pair_items=to_device(of_pair, model),
+                    user_embedding=eyes.index_select(0, to_device(pair_eyes[block], model)),
+                    beta=self.beta,
+                )
+                for codes, binary in zip(blocks, kinds, strict=True):
+                    codes.append(model.item_codes(encoding, beta=self.beta, binary=binary))  # (p, V, D)
+        return [torch.cat(codes) for codes in blocks]
+
+    def viewer_codes(self, eyes: Tensor, *, binary: bool) -> Tensor:
+        """Embeddings (U, D) -> the viewers' own codes b_u (U, D)."""
+        with torch.inference_mode():
+            return hash_code(eyes, beta=self.beta, binary=binary)
+
+
+class ItemMaps:
+    """Maps of the items seen so far, each computed once. Stored maps are not kept a second time."""
+
+    def __init__(self, model: Pan, inputs: ItemInputs, *, batch_items: int = BATCH_ITEMS, dtype: str = "auto") -> None:
+        self._model, self._inputs, self._batch_items = model, inputs, batch_items
+        map_shape = model.backbone.map_shape
+        # A frozen trunk's maps can take the photos' place; the model itself still says that it takes photos.
+        self._are_maps = inputs.input_shape == map_shape
+        if not self._are_maps and inputs.input_shape != model.shape.input_shape:
+            raise ValueError(f"inputs of shape {inputs.input_shape} for a model of {model.shape.input_shape}")
+        if dtype == "auto":
+            num_bytes = 4 * len(inputs) * int(np.prod(map_shape))
+            dtype = "float32" if num_bytes <= FLOAT32_MAP_BYTES else "float16"
+        self._maps = torch.empty(0, *map_shape, dtype={"float32": torch.float32, "float16": torch.float16}[dtype])
+        self._place = np.full(len(inputs), ABSENT, dtype=np.int64)  # (N,) row of ``_maps``, -1 where there is none yet
+
+    def keep(self, items: IntArray) -> None:
+        """Run the trunk on those of the items (n,), distinct, that it has not seen."""
+        if self._are_maps:
+            return
+        new = items[self._place[items] == ABSENT]
+        if not len(new):
+            return
+        old = len(self._maps)
+        maps = self._maps.new_empty(old + len(new), *self._maps.shape[1:])  # (n, C, H, W)
+        maps[:old] = self._maps
+        for first in range(0, len(new), self._batch_items):
+            rows = new[first : first + self._batch_items]
+            inputs = self._inputs.batch(rows).to(device_of(self._model))
+            maps[old + first : old + first + len(rows)] = self._model.feature_maps(inputs)
+        self._maps = maps
+        self._place[new] = old + np.arange(len(new))
+
+    def take(self, items: IntArray) -> Tensor:
+        """Maps (n, C, H, W) float32 of items (n,) that were kept, on the model's device."""
+        if self._are_maps:
+            return self._inputs.batch(items).to(device_of(self._model))
+        return self._maps[torch.from_numpy(self._place[items])].to(device_of(self._model), torch.float32)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Inside, the model is in evaluation mode and records no gradients; after, each of its modules is as before."""
+    was_training = [module for module in model.modules() if module.training]
+    try:
+        model.eval()
+        with torch.inference_mode():
+            yield
+    finally:
+        for module in was_training:
+            module.training = True
+
+
+def to_device(rows: IntArray, model: nn.Module) -> Tensor:
+    """Rows (...) as a tensor where the model is."""
+    return torch.from_numpy(np.ascontiguousarray(rows)).to(device_of(model))
+
+
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model computes."""
+    return next(model.parameters()).device
