@@ -18,6 +18,7 @@ from panfit.methods import make_model, shape_of
 from panfit.newcomers import Newcomer
 from panfit.outfits import Catalogue, Dataset, Outfits, Slot
 from panfit.recommend import Recommender
+from panfit.scoring import OutfitScorer
 
 SLOTS = (Slot("top", "top"), Slot("top2", "top"), Slot("bottom", "bottom"), Slot("shoe", "shoe"))
 COUNTS = {"top": 7, "bottom": 5, "shoe": 6}
@@ -232,7 +233,7 @@ def test_a_batch_of_users_equals_a_loop(recommender: Recommender) -> None:
 
 
 def test_a_user_in_a_newcomers_clothes_is_the_user(recommender: Recommender) -> None:
-    twin = Newcomer("twin", likes=(), dislikes=(), embedding=recommender.embedding("bob"))
+    twin = Newcomer("twin", likes=(), dislikes=(), embedding=recommender.people.embedding("bob"))
     outfits, scores = recommender.compose("bob", 6)
     twins, twin_scores = recommender.compose(twin, 6)
     assert outfits == twins
@@ -241,6 +242,36 @@ def test_a_user_in_a_newcomers_clothes_is_the_user(recommender: Recommender) -> 
     liker = dataclasses.replace(twin, likes=(known,))
     assert known in recommender.recommend(twin)[0]
     assert known not in recommender.recommend(liker)[0]
+
+
+def test_similar_users_are_sorted_cosines(recommender: Recommender) -> None:
+    ids, cosines = recommender.similar_users("bob", 5)
+    table = recommender.pan.user_encoder.embedding.weight.detach().double().numpy()
+    wanted = {
+        name: float(table[row] @ table[1] / np.linalg.norm(table[row]) / np.linalg.norm(table[1]))
+        for row, name in enumerate(("ann", "bob", "eve"))
+        if name != "bob"
+    }
+    assert ids == sorted(wanted, key=lambda name: -wanted[name])
+    np.testing.assert_allclose(cosines, [wanted[name] for name in ids], rtol=1e-5)
+    twin = Newcomer("twin", likes=(), dislikes=(), embedding=recommender.people.embedding("bob"))
+    assert recommender.similar_users(twin, 1)[0] == ["bob"]
+
+
+def test_similar_items_share_bits_as_the_user_sees_them(recommender: Recommender) -> None:
+    recommender.withdraw(["top-6"])
+    ids, shares = recommender.similar_items("eve", "top-2", 50)
+    assert sorted(ids) == ["top-0", "top-1", "top-3", "top-4", "top-5"]
+    assert isinstance(recommender.scorer, OutfitScorer)
+    rows = np.array([recommender.ids.item_row(item) for item in ["top-2", *ids]])
+    eyes = recommender.people.embedding("eve")[None]
+    codes = recommender.scorer.coder.codes(eyes, np.zeros(6, dtype=np.int64), rows, binary=True).flatten(1)
+    equal = (codes[1:] == codes[:1]).double().mean(1).numpy()
+    np.testing.assert_allclose(shares, equal, atol=1e-9)
+    assert (np.diff(shares) <= 0).all()
+    assert recommender.similar_items("eve", "top-2", 2)[0] == ids[:2]
+    with pytest.raises(UnknownIdError, match="no item 'hat'"):
+        recommender.similar_items("eve", "hat")
 
 
 def test_mistakes_say_what_to_do(recommender: Recommender) -> None:

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from panfit.answers import Codes
 from panfit.config import Config
 from panfit.data.folder import read_dataset, write_dataset
 from panfit.errors import CheckpointError, DataError, UnknownIdError
@@ -20,7 +21,7 @@ from panfit.loading import load
 from panfit.model.checkpoint import save_pretrained
 from panfit.model.pan import Pan, PanShape
 from panfit.outfits import ABSENT, Dataset, IntArray, Outfits
-from panfit.recommend import Codes, Recommender
+from panfit.recommend import Recommender
 from panfit.scoring import OutfitScorer
 
 CONFIG = Config.parse(

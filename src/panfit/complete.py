@@ -78,6 +78,19 @@ class Completer:
         order = np.argsort(-scores, kind="stable")
         return outfits[order], scores[order]
 
+    def nearest(self, viewer: Tensor, item: int, rows: IntArray, top: int) -> tuple[IntArray, FloatArray]:
+        """Which of the items in ``rows`` (n,), of one category and rising, have codes like an item's to this viewer.
+
+        Returns:
+            (k,) item rows and (k,) shares of equal bits, falling.
+        """
+        if not len(rows):
+            return rows, np.zeros(0)
+        code = self.tables.codes(viewer, np.array([item])).flatten(1).cpu().numpy()  # (1, V * D)
+        pool = self._pool(viewer, rows)
+        found = pool.index.search(code, top, allowed=pool.allowed)
+        return pool.items[found.rows[0]], (1 + found.scores[0] / code.shape[1]) / 2
+
     def _pool(self, viewer: Tensor, rows: IntArray) -> Pool:
         """The candidates (n,) with their codes; of much of a category, as a part of the kept whole."""
         category = int(self._category_rows[rows[0]])

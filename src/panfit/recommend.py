@@ -9,32 +9,28 @@ Never imports train.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Literal, overload
+from pathlib import Path
+from typing import Unpack, overload
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+from torch import nn
 
+from panfit.answers import Answer, Answers, Codes, Filters, Options, Users
 from panfit.choices import choices_of, open_slots
 from panfit.codes import CachedScores, CodeTables
 from panfit.complete import Completer
 from panfit.compose import WIDTH
-from panfit.encode import FloatArray, to_device
-from panfit.errors import CheckpointError
+from panfit.encode import FloatArray
 from panfit.features.inputs import ItemInputs
-from panfit.ids import Ids, OutfitIds
+from panfit.ids import Ids
 from panfit.methods import make_scorer
 from panfit.model.pan import Pan
+from panfit.new_items import Arrivals, NewItem, Wearable, WornIds
 from panfit.newcomers import Newcomer, User
 from panfit.outfits import ABSENT, Dataset, IntArray, Outfits
+from panfit.people import People
 from panfit.scoring import OutfitScorer
-
-Codes = Literal["binary", "relaxed"]
-Answer = tuple[list[OutfitIds], FloatArray]
-"""Outfits of item ids, None where nothing is worn, and their scores (n,), falling."""
-Answers = tuple[list[list[OutfitIds]], list[FloatArray]]
-"""A list of outfits and a list of scores, one a user."""
-Users = list[User] | list[str] | list[Newcomer] | tuple[User, ...]
+from panfit.unseen import Photo, UnseenInputs
 
 CACHE_BYTES = 256 << 20
 """How much memory a Recommender's tables of users' codes may take."""
@@ -52,6 +48,7 @@ class Recommender:
         inputs: the data set's items, as the model sees them.
         beta: of the relaxed codes (decision D7): as trained.
         cache_bytes: bound on the kept codes.
+        trunk_weights: of the trunk that made stored maps, for new photos; None: where ``backbone.weights`` says.
 
     Attributes:
         candidates: (C, S) the distinct outfits that anybody likes, in any split, in the data set's order.
@@ -65,44 +62,32 @@ class Recommender:
         *,
         beta: float = 1.0,
         cache_bytes: int = CACHE_BYTES,
+        trunk_weights: str | Path | None = None,
     ) -> None:
         self.model = model
         self.dataset = dataset
         self.inputs = inputs
         self.ids = Ids(dataset)
+        self.people = People(dataset, model)
         self.scorer = make_scorer(model, inputs, beta=beta)
         self.candidates = _distinct(np.concatenate([likes.items for likes in dataset.likes.values()]))  # (C, S)
         self._offered = np.ones(len(dataset.catalogue), dtype=np.bool_)  # (N,)
-        self._known: dict[int, set[tuple[int, ...]]] = {}
-        for user, *items in dataset.known_likes(["train"]):
-            self._known.setdefault(user, set()).add(tuple(sorted(items)))
         if isinstance(self.scorer, OutfitScorer):
             tables = CodeTables(self.scorer.coder, max_bytes=cache_bytes)
             self._cached_scores = CachedScores(tables)
             self._completer = Completer(tables)
+            unseen = UnseenInputs(self.pan, inputs, trunk_weights=trunk_weights)
+            self._arrivals = Arrivals(dataset, tables, unseen)
 
     @property
     def pan(self) -> Pan:
         """The model, where it is PAN. Raises CheckpointError for a rival, which has no maps and no codes to show."""
-        if not isinstance(self.model, Pan):
-            raise CheckpointError(
-                f"this run is of {type(self.model).__name__}: only PAN has maps and codes to complete, compose and "
-                "explain with"
-            )
-        return self.model
+        return self.people.pan
 
-    # fmt: off
     @overload
-    def recommend(
-        self, user: User, top: int = 10, *, among: Iterable[Sequence[str | None]] | None = None,
-        exclude_known: bool = True, codes: Codes = "binary",
-    ) -> Answer: ...
+    def recommend(self, user: User, top: int = 10, **options: Unpack[Options]) -> Answer: ...
     @overload
-    def recommend(
-        self, user: Users, top: int = 10, *, among: Iterable[Sequence[str | None]] | None = None,
-        exclude_known: bool = True, codes: Codes = "binary",
-    ) -> Answers: ...
-    # fmt: on
+    def recommend(self, user: Users, top: int = 10, **options: Unpack[Options]) -> Answers: ...
 
     def recommend(
         self,
@@ -135,18 +120,10 @@ class Recommender:
         candidates = self.candidates if among is None else _distinct(self.ids.outfit_rows(among))  # (C, S)
         return self._answer(user, lambda each: self._best(each, candidates, top, exclude_known, codes))
 
-    # fmt: off
     @overload
-    def complete(
-        self, user: User, given: Mapping[str, str], top: int = 10, *, slots: Sequence[str] | None = None,
-        among: Iterable[str] | None = None, exclude: Iterable[str] = (), repeat: int | None = None, width: int = WIDTH,
-    ) -> Answer: ...
+    def complete(self, user: User, given: Mapping[str, str], top: int = 10, **filters: Unpack[Filters]) -> Answer: ...
     @overload
-    def complete(
-        self, user: Users, given: Mapping[str, str], top: int = 10, *, slots: Sequence[str] | None = None,
-        among: Iterable[str] | None = None, exclude: Iterable[str] = (), repeat: int | None = None, width: int = WIDTH,
-    ) -> Answers: ...
-    # fmt: on
+    def complete(self, user: Users, given: Mapping[str, str], top: int = 10, **filters: Unpack[Filters]) -> Answers: ...
 
     def complete(
         self,
@@ -199,24 +176,20 @@ class Recommender:
 
         def fill(each: User) -> Answer:
             outfits, scores = self._completer.fill(
-                self.embedding(each), worn, choices, top=top, repeat=repeat, width=width
+                self.people.embedding(each), worn, choices, top=top, repeat=repeat, width=width
             )
             return [self.dataset.catalogue.ids(outfit) for outfit in outfits.tolist()], scores
 
         return self._answer(user, fill)
 
-    # fmt: off
     @overload
     def compose(
-        self, user: User, top: int = 10, *, given: Mapping[str, str] | None = None, slots: Sequence[str] | None = None,
-        among: Iterable[str] | None = None, exclude: Iterable[str] = (), repeat: int | None = 2, width: int = WIDTH,
+        self, user: User, top: int = 10, *, given: Mapping[str, str] | None = None, **filters: Unpack[Filters]
     ) -> Answer: ...
     @overload
     def compose(
-        self, user: Users, top: int = 10, *, given: Mapping[str, str] | None = None, slots: Sequence[str] | None = None,
-        among: Iterable[str] | None = None, exclude: Iterable[str] = (), repeat: int | None = 2, width: int = WIDTH,
+        self, user: Users, top: int = 10, *, given: Mapping[str, str] | None = None, **filters: Unpack[Filters]
     ) -> Answers: ...
-    # fmt: on
 
     def compose(
         self,
@@ -239,20 +212,71 @@ class Recommender:
             user, given or {}, top, slots=slots, among=among, exclude=exclude, repeat=repeat, width=width
         )
 
-    def score(self, user: User, outfits: Iterable[Sequence[str | None]], *, codes: Codes = "binary") -> FloatArray:
+    def score(
+        self, user: User, outfits: Iterable[Wearable | Sequence[Wearable]], *, codes: Codes = "binary"
+    ) -> FloatArray:
         """(B,) how much a user likes each outfit: y of Eq. 4.
 
         Args:
             user: a user id or a newcomer.
-            outfits: B outfits of item ids in slot order, None where nothing is worn.
+            outfits: B outfits in slot order: item ids; photos, as pathlib.Path, PIL image or `Photo` with a title; None
+                where nothing is worn. Or a single outfit that holds a photo: [photo, photo, photo].
             codes: "binary", the product, or "relaxed".
 
         Raises:
             UnknownIdError: a user or an item that the data set does not have.
-            DataError: outfits that do not fit the slots; all of them.
+            DataError: outfits that do not fit the slots, photos that cannot be used; all of them.
+            CheckpointError: photos for a rival, or for stored maps whose trunk cannot be had.
         """
-        self._check_user(user)
-        return self._scores(user, self.ids.outfit_rows(outfits), codes)
+        self.people.check(user)
+        worn = WornIds(self.dataset)
+        rows = worn.worn_rows(outfits)  # (B, S)
+        return self._scores(user, rows, codes, worn.photos)
+
+    def add_items(self, items: Iterable[NewItem]) -> None:
+        """New items join the catalogue, in memory: from now on they are completed with, scored and withdrawn as any.
+
+        Raises:
+            DataError: ids that are there already, unknown categories, photos that cannot be used, no title where the
+                model reads titles; all of them, and then no item joins.
+            CheckpointError: the run is not PAN's, or the trunk that made its stored maps cannot be had.
+        """
+        assert self.pan is not None  # a rival is refused
+        self.dataset = self._arrivals.join(self.dataset, items)
+        self.inputs = self._completer.tables.coder.inputs
+        self.ids, self.people = Ids(self.dataset), People(self.dataset, self.model)
+        more = len(self.inputs) - len(self._offered)
+        self._offered = np.append(self._offered, np.ones(more, dtype=np.bool_))  # (N,)
+        self._completer = Completer(self._completer.tables)
+
+    def similar_users(self, user: User, top: int = 10) -> tuple[list[str], FloatArray]:
+        """Whose taste is nearest: (user ids, cosines of their f_u with this user's (n,), falling), himself aside.
+
+        Raises:
+            UnknownIdError: the user is not in the data set.
+            CheckpointError: the run is not PAN's.
+        """
+        _check_top(top)
+        return self.people.similar(user, top)
+
+    def similar_items(self, user: User, item: str, top: int = 10) -> tuple[list[str], FloatArray]:
+        """Which items of its category look most like an item to this user.
+
+        Returns:
+            (item ids, shares of equal bits (n,) between 0 and 1, falling), the item itself and withdrawn ones aside.
+
+        Raises:
+            UnknownIdError: a user or an item that the data set does not have.
+            CheckpointError: the run is not PAN's.
+        """
+        _check_top(top)
+        self.people.check(user)
+        row = self.ids.item_row(item)
+        of_category = self.dataset.catalogue.category_rows  # (N,)
+        others = self._offered & (of_category == of_category[row])  # (N,)
+        others[row] = False
+        rows, shares = self._completer.nearest(self.people.embedding(user), row, np.flatnonzero(others), top)
+        return [self.dataset.catalogue.item_ids[each] for each in rows.tolist()], shares
 
     def withdraw(self, item_ids: Iterable[str]) -> None:
         """Items that are sold out or gone: nothing that is recommended, completed or composed wears them any more."""
@@ -262,55 +286,36 @@ class Recommender:
         """The opposite of `withdraw`; all items are offered at first."""
         self._offered[self.ids.item_rows(item_ids)] = True
 
-    def embedding(self, user: User) -> Tensor:
-        """(D,) f_u of a user id (PAN Eq. 1) or a newcomer."""
-        if isinstance(user, Newcomer):
-            return user.embedding
-        with torch.no_grad():
-            row = to_device(np.array([self.ids.user_row(user)]), self.pan)  # (1,)
-            return self.pan.user_embeddings(row)[0]
-
     def _answer(self, user: User | Users, one: Callable[[User], Answer]) -> Answer | Answers:
         if isinstance(user, str | Newcomer):
-            self._check_user(user)
+            self.people.check(user)
             return one(user)
         for each in user:  # all checked before anything is scored
-            self._check_user(each)
+            self.people.check(each)
         found = [one(each) for each in user]
         return [outfits for outfits, _ in found], [scores for _, scores in found]
-
-    def _check_user(self, user: User) -> None:
-        if isinstance(user, Newcomer):
-            if len(user.embedding) != self.pan.config.model.code_bits:
-                raise CheckpointError(f"the newcomer {user.name!r} was made for another model: make him again")
-        else:
-            self.ids.user_row(user)
 
     def _best(self, user: User, candidates: IntArray, top: int, exclude_known: bool, codes: Codes) -> Answer:
         keep = self._offered[candidates].all(axis=1, where=candidates != ABSENT)  # (C,)
         if exclude_known:
-            known = self._known_to(user)
+            known = self.people.known(user)
             keep &= np.array([tuple(sorted(outfit)) not in known for outfit in candidates.tolist()], dtype=np.bool_)
         candidates = candidates[keep]
         scores = self._scores(user, candidates, codes)  # (C,)
         best = np.argsort(-scores, kind="stable")[:top]  # (n,)
         return [self.dataset.catalogue.ids(outfit) for outfit in candidates[best].tolist()], scores[best]
 
-    def _known_to(self, user: User) -> set[tuple[int, ...]]:
-        """Outfits, each as its sorted item rows, that a user has an opinion on already."""
-        if isinstance(user, Newcomer):
-            rows = self.ids.outfit_rows([*user.likes, *user.dislikes])
-            return {tuple(sorted(outfit)) for outfit in rows.tolist()}
-        return self._known.get(self.ids.user_row(user), set())
-
-    def _scores(self, user: User, outfits: IntArray, codes: Codes) -> FloatArray:
-        """Outfits (B, S) of rows -> (B,) scores for one user."""
+    def _scores(self, user: User, outfits: IntArray, codes: Codes, photos: Sequence[Photo] = ()) -> FloatArray:
+        """Outfits (B, S) of rows, beyond the N items' those of photos, -> (B,) scores for one user."""
         if codes not in ("binary", "relaxed"):
             raise ValueError(f'codes must be "binary" or "relaxed", not {codes!r}')
         if not len(outfits):
             return np.zeros(0)
+        if photos:
+            assert self.pan is not None  # a rival is refused
+            return self._arrivals.scores(self.people.embedding(user), outfits, photos, binary=codes == "binary")
         if isinstance(self.scorer, OutfitScorer):
-            return self._cached_scores(self.embedding(user), outfits, binary=codes == "binary")
+            return self._cached_scores(self.people.embedding(user), outfits, binary=codes == "binary")
         assert isinstance(user, str)  # a newcomer has been refused
         users = np.full(len(outfits), self.ids.user_row(user), dtype=np.int64)  # (B,)
         return self.scorer.scores(Outfits(users, outfits), binary=codes == "binary")
