@@ -8,6 +8,7 @@ from panfit.ids import OutfitIds
 from panfit.newcomers import Newcomer, User
 
 Codes = Literal["binary", "relaxed"]
+Search = Literal["auto", "exact", "two-stage"]
 Answer = tuple[list[OutfitIds], FloatArray]
 """Outfits of item ids, None where nothing is worn, and their scores (n,), falling."""
 Answers = tuple[list[list[OutfitIds]], list[FloatArray]]
@@ -31,3 +32,4 @@ class Filters(TypedDict, total=False):
     exclude: Iterable[str]
     repeat: int | None
     width: int
+    search: Search

@@ -6,7 +6,7 @@ are outfits, the result is exact. Never imports train.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -61,6 +61,20 @@ class Canvas:
     given: IntArray
     given_codes: Tensor
 
+    def query(self, slot: int, open_slots: Collection[int]) -> FloatArray:
+        """(V * D,) what one of the open slots is searched with while the others are empty (PAN Eq. 4)."""
+        _, mask, codes = self.start(open_slots)
+        query, _ = self.predictor.completion_query(self.viewer_code[None], codes, mask[None], slot)  # (1, V, D)
+        return query.flatten().double().cpu().numpy()
+
+    def start(self, open_slots: Collection[int]) -> tuple[IntArray, Tensor, Tensor]:
+        """Items (1, S), mask (S,) of the finished outfit, and codes (1, S, V, D), zeros where nothing is given yet."""
+        device = self.viewer_code.device
+        is_given = self.given != ABSENT  # (S,)
+        mask = is_given | np.isin(np.arange(len(self.given)), list(open_slots))  # (S,)
+        codes = self.given_codes.masked_fill(torch.from_numpy(~is_given).to(device)[:, None, None], 0)  # (S, V, D)
+        return self.given[None], torch.from_numpy(mask).to(device), codes[None]
+
 
 def best_outfits(
     canvas: Canvas, pools: Mapping[int, Pool], *, top: int, width: int = WIDTH
@@ -78,10 +92,7 @@ def best_outfits(
         of one category makes no new outfit.
     """
     device, num_slots = canvas.viewer_code.device, len(canvas.given)
-    is_open = np.isin(np.arange(num_slots), list(pools))  # (S,)
-    mask = torch.from_numpy((canvas.given != ABSENT) | is_open).to(device)  # (S,) of the finished outfit
-    outfits = canvas.given[None]  # (W, S)
-    codes = canvas.given_codes.masked_fill(torch.from_numpy(canvas.given == ABSENT).to(device)[:, None, None], 0)[None]
+    outfits, mask, codes = canvas.start(pools)  # (W, S), (S,), (W, S, V, D)
     scores = np.zeros(1)  # (W,)
     order = sorted(pools)
     for slot in order:

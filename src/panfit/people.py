@@ -57,6 +57,11 @@ class People:
         with torch.no_grad():
             return self.pan.user_embeddings(torch.tensor([self._ids.user_row(user)], device=device))[0]
 
+    def everybody(self) -> Tensor:
+        """(M, D) f_u of the model's users."""
+        with torch.no_grad():
+            return self.pan.user_embeddings(torch.arange(len(self._dataset.user_ids), device=device_of(self.pan)))
+
     def known(self, user: User) -> set[tuple[int, ...]]:
         """Outfits, each as its sorted item rows, on which a user has an opinion already."""
         if isinstance(user, Newcomer):
@@ -67,9 +72,7 @@ class People:
     def similar(self, user: User, top: int) -> tuple[list[str], FloatArray]:
         """(user ids, cosines of their f_u with this user's (n,), falling), himself aside."""
         mine = self.embedding(user)  # (D,)
-        with torch.no_grad():
-            everybody = torch.arange(len(self._dataset.user_ids), device=mine.device)  # (M,)
-            cosines = cosine_similarity(self.pan.user_embeddings(everybody), mine[None])  # (M,)
+        cosines = cosine_similarity(self.everybody(), mine[None])  # (M,)
         himself = None if isinstance(user, Newcomer) else self._ids.user_row(user)
         order = [row for row in torch.argsort(-cosines, stable=True).tolist() if row != himself][:top]
         return [self._dataset.user_ids[row] for row in order], cosines[order].double().cpu().numpy()

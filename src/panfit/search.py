@@ -228,7 +228,7 @@ def _error_bounds(queries: NDArray[np.float32]) -> FloatArray:
 
     FastScan holds, for each of M = B / 4 groups of bits, the inner products with all 16 codes, as multiples of a step:
     the widest group's span / 255. Each is rounded to the nearest, so M tables err by at most M step / 2. On top comes
-    float32's rounding: of the query, of the tables' entries and their scaling (the 1.001), and of sums up to S = sum |q|.
+    float32's rounding: of the query, the tables' entries, their scaling (the 1.001), and of sums up to S = sum |q|.
     """
     magnitudes = np.abs(queries.astype(np.float64))  # (Q, B)
     groups = magnitudes.reshape(len(queries), -1, GROUP_BITS)  # (Q, M, 4)
