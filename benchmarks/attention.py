@@ -74,7 +74,7 @@ def plain(model: Pan, batch: OutfitBatch, pair_users: Tensor, pair_items: Tensor
     gated = maps * sigmoid(from_item + attention.channel.user(f_u))[:, :, None, None]  # (P, C, H, W)
     descriptors = torch.stack([gated.mean(1), gated.amax(1)], dim=1)  # (P, 2, H, W)
     from_map = attention.spatial.convolution(descriptors)[:, 0]  # (P, H, W)
-    spatial = sigmoid(from_map + attention.spatial.user(f_u, None).view_as(from_map))  # (P, H, W)
+    spatial = sigmoid(from_map + attention.spatial.user.ask(f_u).view_as(from_map))  # (P, H, W)
     pooled = (gated * spatial[:, None]).mean((2, 3))  # (P, C)
     logits: Tensor = model.image_encoder(pooled, batch.categories[pair_items])  # (P, D)
     return logits

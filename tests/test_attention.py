@@ -85,7 +85,7 @@ def look(attention: UserAwareAttention, feature_map: Tensor, users: Tensor, *, b
 def test_the_convolution_is_a_convolution(side: int) -> None:
     attention = make(kernel_size=side).spatial
     descriptors = torch.randn(3, 2, HEIGHT, WIDTH, generator=torch.Generator().manual_seed(7), dtype=torch.float64)
-    got = descriptors.flatten(1) @ attention._convolution_matrix()
+    got = descriptors.flatten(1) @ attention.convolution_matrix()
     torch.testing.assert_close(got, attention.convolution(descriptors).flatten(1))
 
 

@@ -202,6 +202,18 @@ def test_compose_repeats_no_shirt_ten_times(recommender: Recommender) -> None:
     assert free[0] == outfits[0]
 
 
+def test_recommend_composes_what_is_not_known_yet(recommender: Recommender) -> None:
+    composed, scores = recommender.compose("ann", 6)
+    liker = Newcomer("liker", tuple(composed[:2]), (composed[3],), recommender.people.embedding("ann"))
+    outfits, found = recommender.recommend(liker, 2, source="composed")
+    assert outfits == [composed[2], composed[4]]
+    np.testing.assert_array_equal(found, scores[[2, 4]])
+    assert recommender.recommend(liker, 2, source="composed", exclude_known=False)[0] == composed[:2]
+    assert len(recommender.recommend(liker, 1000, source="composed")[0]) == 7 * 5 * 6 - 3
+    with pytest.raises(ValueError, match="composed outfits are chosen by binary codes"):
+        recommender.recommend("ann", source="composed", codes="relaxed")
+
+
 def test_filters(recommender: Recommender) -> None:
     mine = ["top-0", "top-3", "bottom-1", "bottom-4", "shoe-2", "shoe-5"]
     found = recommender.compose("bob", 100, among=mine, repeat=None)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from panfit.data.wardrobe import Truth, WardrobeConfig, draw_wardrobe
 from panfit.data.wardrobe_truth import CATEGORIES
-from panfit.explain import upsample
+from panfit.heat import upsample
 from panfit.metrics import auc
 from panfit.outfits import IntArray
 from panfit.pointing import DECIMALS, EVERYWHERE, Measure, hold, places_of, point

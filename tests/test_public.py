@@ -29,6 +29,8 @@ PUBLIC = [
     "load",
     "Recommender",
     "Newcomer",
+    "Photo",
+    "NewItem",
     "PanfitError",
     "DataError",
     "ConfigError",

@@ -3,7 +3,6 @@
 import dataclasses
 import json
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from PIL import Image
 from torch import Tensor
 
 from panfit.answers import Codes
+from panfit.codes import CodeTables
 from panfit.config import Config
 from panfit.data.folder import read_dataset, write_dataset
 from panfit.errors import CheckpointError, DataError, UnknownIdError
@@ -22,7 +22,7 @@ from panfit.model.checkpoint import save_pretrained
 from panfit.model.pan import Pan, PanShape
 from panfit.outfits import ABSENT, Dataset, IntArray, Outfits
 from panfit.recommend import Recommender
-from panfit.scoring import OutfitScorer
+from panfit.sweep import Packed, Progress
 
 CONFIG = Config.parse(
     {
@@ -132,15 +132,13 @@ def test_a_batch_of_users_equals_a_loop(recommender: Recommender) -> None:
 
 def test_codes_are_made_once(recommender: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    assert isinstance(recommender.scorer, OutfitScorer)
-    coder = recommender.scorer.coder
-    real = coder.sorted_codes
+    real = CodeTables._make
 
-    def counted(eyes: Tensor, pair_eyes: IntArray, pair_items: IntArray, *, kinds: Sequence[bool]) -> list[Tensor]:
-        made.append(len(pair_items))
-        return real(eyes, pair_eyes, pair_items, kinds=kinds)
+    def counted(self: CodeTables, viewer: Tensor, items: IntArray, progress: Progress | None) -> Packed:
+        made.append(len(items))
+        return real(self, viewer, items, progress)
 
-    monkeypatch.setattr(coder, "sorted_codes", counted)
+    monkeypatch.setattr(CodeTables, "_make", counted)
     recommender.score("u0", [("top-1", "bottom-2", "shoe-3")])
     assert made == [3]
     recommender.score("u0", [("top-0", "bottom-2", "shoe-3"), ("top-1", "bottom-2", "shoe-3")])

@@ -10,7 +10,7 @@ from PIL import Image
 
 from panfit.charts import curve_chart
 from panfit.evaluate import METRICS, Result
-from panfit.explain import color_bar
+from panfit.heat import color_bar
 from panfit.report import Card, Look, Report, Row, render
 
 ODD = "<script>alert(\"1\")</script> & 'Mädchen' 100% {x} http"

@@ -1,7 +1,7 @@
 """Two-stage search: prototypes are cluster centers, a shortlist is a prototype's best, and what comes back is exact."""
 
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 import pytest
@@ -18,6 +18,7 @@ from panfit.recommend import Recommender
 from panfit.scoring import OutfitScorer
 from panfit.search import CodeIndex, Found
 from panfit.shortlist import Shortlister, taste_prototypes
+from panfit.sweep import Packed, Progress
 from tests.contracts.search_contract import SearchContract
 from tests.test_complete import make_dataset, make_recommender
 
@@ -135,16 +136,14 @@ def test_auto_encodes_a_shortlist_only_where_very_much_is_missing(
     recommender: Recommender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recommender.prepare(1)
-    assert isinstance(recommender.scorer, OutfitScorer)
     made: list[IntArray] = []
-    coder = recommender.scorer.coder
-    real = coder.codes
+    real = CodeTables._make
 
-    def counted(eyes: Tensor, pair_eyes: IntArray, pair_items: IntArray, **options: Any) -> Tensor:
-        made.append(pair_items)
-        return real(eyes, pair_eyes, pair_items, **options)
+    def counted(self: CodeTables, viewer: Tensor, items: IntArray, progress: Progress | None) -> Packed:
+        made.append(items)
+        return real(self, viewer, items, progress)
 
-    monkeypatch.setattr(coder, "codes", counted)
+    monkeypatch.setattr(CodeTables, "_make", counted)
     monkeypatch.setattr(complete, "LEAST", 2)
     me = Newcomer("me", (), (), torch.randn(16, generator=torch.Generator().manual_seed(6)))
     given = {"top": "top-1", "bottom": "bottom-2"}

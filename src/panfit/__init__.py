@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from panfit.evaluate import compare as compare
     from panfit.loading import load as load
     from panfit.model.pan import Pan as Pan
+    from panfit.new_items import NewItem as NewItem
     from panfit.newcomers import Newcomer as Newcomer
     from panfit.outfits import Catalogue as Catalogue
     from panfit.outfits import Dataset as Dataset
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
     from panfit.recommend import Recommender as Recommender
     from panfit.train.loop import fit as fit
     from panfit.train.run_folder import FitReport as FitReport
+    from panfit.unseen import Photo as Photo
 
 _HOMES = {
     "panfit.outfits": ("Slot", "Catalogue", "Outfits", "FitbQuestions", "Dataset"),
@@ -53,6 +55,8 @@ _HOMES = {
     "panfit.loading": ("load",),
     "panfit.recommend": ("Recommender",),
     "panfit.newcomers": ("Newcomer",),
+    "panfit.unseen": ("Photo",),
+    "panfit.new_items": ("NewItem",),
     "panfit.errors": (
         "PanfitError",
         "DataError",

@@ -8,6 +8,7 @@ from panfit.ids import OutfitIds
 from panfit.newcomers import Newcomer, User
 
 Codes = Literal["binary", "relaxed"]
+Source = Literal["known", "composed"]
 Search = Literal["auto", "exact", "two-stage"]
 Answer = tuple[list[OutfitIds], FloatArray]
 """Outfits of item ids, None where nothing is worn, and their scores (n,), falling."""
@@ -22,6 +23,7 @@ class Options(TypedDict, total=False):
     among: Iterable[Sequence[str | None]] | None
     exclude_known: bool
     codes: Codes
+    source: Source
 
 
 class Filters(TypedDict, total=False):

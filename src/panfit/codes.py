@@ -1,4 +1,4 @@
-"""CODES: what every viewer sees of every item, as packed bits, built on demand.
+"""CODES: what every viewer sees of every item, as packed bits, built on demand, kept in memory and on disk.
 
 PAN's item codes depend on who looks, so a table of codes belongs to a pair of eyes: a bit a bit, V * D / 8 bytes an
 item. Never imports train.
@@ -6,77 +6,179 @@ item. Never imports train.
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from panfit.code_files import CodeFiles, check_folder
 from panfit.encode import FloatArray, ItemCoder
+from panfit.features.fingerprints import item_fingerprints
+from panfit.features.inputs import ItemInputs
 from panfit.model.hashing import pack_codes, unpack_codes
-from panfit.outfits import ABSENT, IntArray
+from panfit.outfits import ABSENT, BoolArray, IntArray
 from panfit.scoring import predict
+from panfit.sweep import Packed, Progress, Sweep
 
-Packed = NDArray[np.uint8]
-Progress = Callable[[int, int], None]
-"""Called with (items done, items in all)."""
+WORTH_A_SWEEP = 256
+"""From so many items on `Sweep` makes them, which starts threads and keeps what the next viewer needs too."""
+MOST_MAPPED = 1024
+"""Tables that are held as memory maps at a time: they cost no memory of ours, but a system has only so many maps."""
 
 
 class CodeTables:
-    """The viewers' tables of binary codes; those asked for last stay in memory.
+    """The viewers' tables of binary codes; those asked for last stay at hand.
+
+    With a folder, a table that is whole is written there and from then on mapped into memory, in this process and in
+    later ones; when the catalogue has changed, only what is new in it is encoded (`panfit.code_files`).
 
     Args:
         coder: makes the codes.
-        max_bytes: bound on what is held; the last viewer's table is held even beyond it.
+        max_bytes: bound on what is held in memory, memory maps aside; the last viewer's table is held even beyond it.
+        folder: where tables are kept; None: in memory alone.
+
+    Raises:
+        CacheError: ``folder`` holds something else; or later, where a table is asked for, a file there is damaged.
     """
 
-    def __init__(self, coder: ItemCoder, *, max_bytes: int) -> None:
+    def __init__(self, coder: ItemCoder, *, max_bytes: int, folder: Path | None = None) -> None:
         self.coder = coder
+        self._sweep = Sweep(coder)
         self._max_bytes = max_bytes
         self._held: OrderedDict[bytes, _Table] = OrderedDict()
+        self._folder = folder
+        self._files: CodeFiles | None = None
+        self._fingerprints: Packed | None = None  # (N, 16)
+        if folder is not None:
+            check_folder(folder)
 
-    def packed(self, viewer: Tensor, items: IntArray) -> Packed:
+    def packed(self, viewer: Tensor, items: IntArray, *, progress: Progress | None = None) -> Packed:
         """Packed codes (n, V * D / 8) of items (n,) as the embedding (D,) sees them; only those not held are made."""
         table = self._table(viewer)
-        missing = np.unique(items[~table.is_made[items]])  # (m,)
+        missing = np.unique(items[~table.is_made(items)])  # (m,)
         if len(missing):
-            table.codes[missing] = self._make(viewer, missing)
-            table.is_made[missing] = True
-        return table.codes[items]
+            table.add(missing, self._make(viewer, missing, progress))
+            self._settle(viewer, table)
+        return table.take(items)
+
+    def is_made(self, viewer: Tensor, items: IntArray) -> BoolArray:
+        """(n,) whether the codes of items (n,) are there already, as the embedding (D,) sees them."""
+        return self._table(viewer).is_made(items)
 
     def codes(self, viewer: Tensor, items: IntArray) -> Tensor:
         """Codes (n, V, D) in {-1, +1} of items (n,) as the embedding (D,) sees them."""
         packed = torch.from_numpy(self.packed(viewer, items))  # (n, V * D / 8)
-        return unpack_codes(packed).unflatten(1, (-1, len(viewer))).to(viewer.device)
+        codes: Tensor = unpack_codes(packed).unflatten(1, (-1, len(viewer)))  # (n, V, D)
+        return codes.to(viewer.device)
 
     def table(self, viewer: Tensor, *, progress: Progress | None = None) -> Packed:
         """The viewer's whole table (N, V * D / 8), in the catalogue's order; not to be written to."""
-        every = np.arange(len(self.coder.inputs))
-        self.packed(viewer, every)
+        self.packed(viewer, np.arange(len(self.coder.inputs)), progress=progress)
         return self._table(viewer).codes
 
-    def _make(self, viewer: Tensor, items: IntArray) -> Packed:
-        nobody_else = np.zeros(len(items), dtype=np.int64)
-        codes = self.coder.codes(viewer[None], nobody_else, items, binary=True)  # (m, V, D)
+    def extend(self, inputs: ItemInputs) -> None:
+        """Take inputs that have more items behind those known so far (`ItemCoder.extend`); what is made stays made."""
+        self.coder.extend(inputs)
+        self._files = None  # another catalogue
+        for table in self._held.values():
+            table.num_items = len(inputs)
+
+    def _make(self, viewer: Tensor, items: IntArray, progress: Progress | None) -> Packed:
+        """Packed codes (n, V * D / 8) of items (n,), distinct and rising."""
+        if len(items) >= WORTH_A_SWEEP:
+            return self._sweep.packed(viewer, items, progress=progress)
+        codes = self.coder.codes(viewer[None], np.zeros_like(items), items, binary=True)  # (n, V, D)
         return pack_codes(codes).flatten(1).cpu().numpy()
 
     def _table(self, viewer: Tensor) -> "_Table":
+        """The viewer's table, now the last one that was asked for."""
         key = key_of(viewer)
         table = self._held.pop(key, None)
-        if table is None:
-            modalities = 1 if self.coder.inputs.text is None else 2
-            table = _Table(len(self.coder.inputs), modalities * len(viewer) // 8)
-        self._held[key] = table
-        while len(self._held) > 1 and sum(each.codes.nbytes for each in self._held.values()) > self._max_bytes:
-            self._held.popitem(last=False)
+        self._held[key] = table if table is not None else self._open(viewer)
+        self._evict()
+        return self._held[key]
+
+    def _open(self, viewer: Tensor) -> "_Table":
+        """What the folder has of the viewer's table."""
+        num_items, num_bytes = len(self.coder.inputs), self._sweep.num_bytes
+        files, name = self._code_files(), key_of(viewer).hex()
+        if files is None:
+            return _Table(num_items, np.arange(0), np.zeros((0, num_bytes), dtype=np.uint8))
+        mapped = files.read(name, num_bytes)
+        if mapped is not None:
+            return _Table(num_items, np.arange(num_items), mapped, is_mapped=True)
+        table = _Table(num_items, *files.older(name, num_bytes))
+        self._settle(viewer, table)
         return table
+
+    def _settle(self, viewer: Tensor, table: "_Table") -> None:
+        """Write a table that has come to be whole, and hold the file in its stead."""
+        files = self._code_files()
+        if files is not None and table.is_whole and not table.is_mapped:
+            name = key_of(viewer).hex()
+            mapped = files.read(name, self._sweep.num_bytes) if files.write(name, table.codes) else None
+            if mapped is not None:
+                table.codes, table.is_mapped = mapped, True
+        self._evict()
+
+    def _evict(self) -> None:
+        held = self._held
+        while len(held) > 1 and (
+            sum(table.num_bytes for table in held.values()) > self._max_bytes or len(held) > MOST_MAPPED
+        ):
+            held.popitem(last=False)
+
+    def _code_files(self) -> CodeFiles | None:
+        if self._folder is not None and self._files is None:
+            known = self._fingerprints if self._fingerprints is not None else np.zeros((0, 16), dtype=np.uint8)
+            new = item_fingerprints(self.coder.inputs, first=len(known))
+            self._fingerprints = np.concatenate([known, new])
+            self._files = CodeFiles(self._folder, model=self.coder.fingerprint(), items=self._fingerprints)
+        return self._files
 
 
 class _Table:
-    def __init__(self, num_items: int, num_bytes: int) -> None:
-        self.codes: Packed = np.zeros((num_items, num_bytes), dtype=np.uint8)  # (N, V * D / 8)
-        self.is_made = np.zeros(num_items, dtype=np.bool_)  # (N,)
+    """One viewer's codes of some of the N items; it holds no more than those.
+
+    Attributes:
+        num_items: N.
+        items: (m,) item rows, rising.
+        codes: (m, V * D / 8) their packed codes.
+        is_mapped: the codes are a file's, not in memory of ours.
+    """
+
+    def __init__(self, num_items: int, items: IntArray, codes: Packed, *, is_mapped: bool = False) -> None:
+        self.num_items = num_items
+        self.items, self.codes, self.is_mapped = items, codes, is_mapped
+
+    @property
+    def is_whole(self) -> bool:
+        return len(self.items) == self.num_items
+
+    @property
+    def num_bytes(self) -> int:
+        return 0 if self.is_mapped else self.codes.nbytes + self.items.nbytes
+
+    def is_made(self, items: IntArray) -> BoolArray:
+        """Items (n,) -> (n,). Raises IndexError for an item that there is not."""
+        if len(items) and not 0 <= items.min() <= items.max() < self.num_items:
+            raise IndexError(f"items from {items.min()} to {items.max()}; there are {self.num_items}")
+        place = np.searchsorted(self.items, items)  # (n,)
+        found: BoolArray = np.append(self.items, ABSENT)[place] == items  # (n,)
+        return found
+
+    def take(self, items: IntArray) -> Packed:
+        """Items (n,), all made -> (n, V * D / 8), a copy."""
+        return np.asarray(self.codes[np.searchsorted(self.items, items)])
+
+    def add(self, items: IntArray, codes: Packed) -> None:
+        """Items (n,) that are not made yet, and their codes (n, V * D / 8)."""
+        joined = np.concatenate([self.items, items])  # (m + n,)
+        order = np.argsort(joined, kind="stable")
+        self.items = joined[order]
+        self.codes = codes if not len(self.codes) else np.concatenate([self.codes, codes])[order]
+        self.is_mapped = False
 
 
 class CachedScores:

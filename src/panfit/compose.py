@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from panfit.codes import Packed
 from panfit.encode import FloatArray
 from panfit.model.hashing import unpack_codes
 from panfit.model.predictor import Predictor
 from panfit.outfits import ABSENT, BoolArray, IntArray
 from panfit.search import CodeIndex
+from panfit.sweep import Packed
 
 WIDTH = 128
 """Partial outfits that are kept at each step, if nothing else is asked for."""
@@ -146,8 +146,8 @@ def diverse_outfits(
                 chosen[key] = outfit, score
                 used.update(items)
         if len(chosen) == before:
-            if repeat > top:
-                break
+            if not len(spent):
+                break  # nothing was ruled out: there are no more
             repeat += 1
     found = sorted(chosen.values(), key=lambda each: (-each[1], each[0].tolist()))
     if not found:

@@ -12,7 +12,8 @@ from panfit.config import Config
 from panfit.data.wardrobe import Truth, Wardrobe
 from panfit.data.wardrobe_truth import CATEGORIES
 from panfit.evaluate import Result
-from panfit.explain import color_bar, heat_map, relative_maps, score_parts, spatial_maps, upsample
+from panfit.explain import relative_maps, score_parts, spatial_maps
+from panfit.heat import color_bar, heat_map, upsample
 from panfit.outfits import IntArray, Kind, Outfits
 from panfit.pedigree import pedigree
 from panfit.pointing import EVERYWHERE, Pointing, measure_pointing, places_of

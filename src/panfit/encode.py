@@ -4,16 +4,20 @@ Who looks is an embedding f_u (PAN Eq. 1), not a row of the model: users of the 
 are encoded alike. Never imports train.
 """
 
+import ctypes
+import hashlib
+import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from panfit.features.inputs import ItemInputs
+from panfit.features.inputs import ItemInputs, KeptMaps
+from panfit.features.store import FeatureStore, is_stretch
 from panfit.model.hashing import hash_code
 from panfit.model.pan import Pan
 from panfit.outfits import ABSENT, IntArray
@@ -62,6 +66,39 @@ class ItemCoder:
         self.beta = beta
         self.maps = ItemMaps(model, inputs, batch_items=batch_items, dtype=map_dtype)
         self._batch_pairs = batch_pairs
+
+    def extend(self, inputs: ItemInputs) -> None:
+        """Take inputs that have more items behind those known so far (`ItemInputs.extended`); all that is kept stays.
+
+        Raises:
+            ValueError: fewer items than before, or of another shape.
+        """
+        self.maps.extend(inputs)
+        self.inputs = inputs
+
+    def fingerprint(self) -> str:
+        """What tells this coder's binary codes from another's: of all weights and settings that make them.
+
+        The user table is left out: who looks is given as an embedding. So are paths, and beta, except where the user's
+        relaxed code is what attention is given (decision D1).
+        """
+        model, config = self.model, self.model.config
+        steep = config.attention.kind != "none" and config.attention.user_input == "code"
+        told = {
+            "attention": config.attention.model_dump(mode="json"),
+            "model": config.model.model_dump(mode="json"),
+            "backbone": config.backbone.model_dump(mode="json", exclude={"weights", "store"}),
+            "trunk": model.trunk_config,
+            "shape": model.shape.model_dump(mode="json", exclude={"num_users", "num_items"}),
+            "maps": self.maps.dtype,
+            "beta": self.beta if steep else None,
+        }
+        digest = hashlib.blake2b(json.dumps(told, sort_keys=True).encode(), digest_size=16)
+        for name, tensor in sorted(model.state_dict().items()):
+            if name != "beta" and not name.startswith("user_encoder."):
+                digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+                digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()
 
     def codes(self, eyes: Tensor, pair_eyes: IntArray, pair_items: IntArray, *, binary: bool) -> Tensor:
         """Codes (P, V, D) of the items (P,), each as seen by the pair of eyes beside it.
@@ -113,15 +150,25 @@ class ItemMaps:
     def __init__(self, model: Pan, inputs: ItemInputs, *, batch_items: int = BATCH_ITEMS, dtype: str = "auto") -> None:
         self._model, self._inputs, self._batch_items = model, inputs, batch_items
         map_shape = model.backbone.map_shape
-        # A frozen trunk's maps can take the photos' place; the model itself still says that it takes photos.
-        self._are_maps = inputs.input_shape == map_shape
-        if not self._are_maps and inputs.input_shape != model.shape.input_shape:
-            raise ValueError(f"inputs of shape {inputs.input_shape} for a model of {model.shape.input_shape}")
+        self._are_maps = _are_maps(model, inputs)
         if dtype == "auto":
             num_bytes = 4 * len(inputs) * int(np.prod(map_shape))
             dtype = "float32" if num_bytes <= FLOAT32_MAP_BYTES else "float16"
         self._maps = torch.empty(0, *map_shape, dtype={"float32": torch.float32, "float16": torch.float16}[dtype])
         self._place = np.full(len(inputs), ABSENT, dtype=np.int64)  # (N,) row of ``_maps``, -1 where there is none yet
+
+    @property
+    def dtype(self) -> str:
+        """What maps that the trunk made are kept as; "" where the inputs are maps."""
+        return "" if self._are_maps else str(self._maps.dtype).removeprefix("torch.")
+
+    def extend(self, inputs: ItemInputs) -> None:
+        """See `ItemCoder.extend`."""
+        more = len(inputs) - len(self._inputs)
+        if more < 0 or _are_maps(self._model, inputs) != self._are_maps:
+            raise ValueError(f"{len(inputs)} inputs of {inputs.input_shape} do not go on from {len(self._inputs)}")
+        self._inputs = inputs
+        self._place = np.concatenate([self._place, np.full(more, ABSENT, dtype=np.int64)])
 
     def keep(self, items: IntArray) -> None:
         """Run the trunk on those of the items (n,), distinct, that it has not seen."""
@@ -143,8 +190,38 @@ class ItemMaps:
     def take(self, items: IntArray) -> Tensor:
         """Maps (n, C, H, W) float32 of items (n,) that were kept, on the model's device."""
         if self._are_maps:
-            return self._inputs.batch(items).to(device_of(self._model))
+            return self._stored(items).to(device_of(self._model), torch.float32)
         return self._maps[torch.from_numpy(self._place[items])].to(device_of(self._model), torch.float32)
+
+    def _stored(self, items: IntArray) -> Tensor:
+        """Maps (n, C, H, W) of items (n,) as they are stored: torch widens float16 far faster than numpy."""
+        source = self._inputs.source
+        if isinstance(source, FeatureStore) and is_stretch(items) and items[-1] < len(source):
+            return _borrowed(source.stretch(int(items[0]), int(items[-1])))
+        if isinstance(source, FeatureStore | KeptMaps):
+            return torch.from_numpy(self._inputs.raw(items))
+        return self._inputs.batch(items)
+
+
+def _borrowed(rows: NDArray[Any]) -> Tensor:
+    """A tensor on the memory of ``rows``, which must outlive it. Only to be read.
+
+    torch.from_numpy warns of read-only memory, such as a memory map's; a copy of it would cost as much as the reading.
+    """
+    memory = (ctypes.c_uint8 * rows.nbytes).from_address(rows.ctypes.data)
+    return torch.frombuffer(memory, dtype=getattr(torch, rows.dtype.name)).view(rows.shape)
+
+
+def _are_maps(model: Pan, inputs: ItemInputs) -> bool:
+    """Whether inputs are the trunk's maps; if they are not even what it takes, ValueError.
+
+    A frozen trunk's maps can take the photos' place; the model itself still says that it takes photos.
+    """
+    if inputs.input_shape == model.backbone.map_shape:
+        return True
+    if inputs.input_shape != model.shape.input_shape:
+        raise ValueError(f"inputs of shape {inputs.input_shape} for a model of {model.shape.input_shape}")
+    return False
 
 
 @contextmanager

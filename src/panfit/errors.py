@@ -5,6 +5,7 @@
     ├── ConfigError              a setting that is unknown, out of range, or contradicts another
     ├── CheckpointError          a checkpoint folder that is missing, damaged, or of another shape
     ├── FeatureStoreError        stored feature maps of another data set or extractor, or damaged ones
+    ├── CacheError               a file or folder of cached code tables that is damaged or not panfit's
     ├── UnknownIdError           a user or an item that the data set does not have
     ├── TrainingError            training cannot go on (no train likes, a non-finite loss ...)
     └── MissingExtraError        an optional dependency is not installed; says which extra brings it
@@ -68,6 +69,10 @@ class CheckpointError(PanfitError):
 
 class FeatureStoreError(PanfitError):
     """Stored feature maps of another data set or another extractor, or damaged ones."""
+
+
+class CacheError(PanfitError):
+    """A file or folder of cached code tables that is damaged, or not panfit's."""
 
 
 class UnknownIdError(PanfitError):

@@ -64,7 +64,8 @@ class Ids:
         """
         rows = np.full(len(self._dataset.slots), ABSENT, dtype=np.int64)  # (S,)
         for name, item_id in given.items():
-            rows[self.slot(name)] = self.item_row(item_id)
+            place = self.slot(name)
+            rows[place] = self.item_row(item_id)
         found = self._misfits(rows.tolist())
         if found:
             wanted = "items of their slots' categories, each once"

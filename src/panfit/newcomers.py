@@ -1,10 +1,31 @@
-"""NEWCOMERS: a few likes -> a user, without touching the model. Never imports train."""
+"""NEWCOMERS: a few likes -> a user, without touching the model. Never imports train.
 
+A newcomer is taken to have one of the tastes that the model has learned; his likes and dislikes say which ones are
+likely. His f_u is the mean of those tastes, each weighted by its posterior probability. Nothing is fitted by
+steps: it is fast, it keeps no state that could go stale, and the order in which likes came cannot matter.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import faiss
+import numpy as np
+import torch
 from torch import Tensor
 
+from panfit.encode import FloatArray, ItemCoder
+from panfit.errors import DataError, Problem
 from panfit.ids import OutfitIds
+from panfit.outfits import ABSENT, IntArray
+from panfit.scoring import predict
+
+MAX_TASTES = 96
+"""Tastes that a newcomer is compared with: the users, or of more users k-means clusters. Fewer are faster, and worse
+from some ten likes on."""
+NUM_REFERENCES = 64
+"""Outfits that others like, with which each like and dislike of a newcomer is compared; more gain little."""
+BLOCK_TASTES = 16
+"""Tastes whose codes of the items are held at a time."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +44,168 @@ class Newcomer:
     dislikes: tuple[OutfitIds, ...]
     embedding: Tensor
 
+    def __str__(self) -> str:
+        return self.name
+
 
 User = str | Newcomer
 """Who is asked about: a user id, or a newcomer."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tastes:
+    """What newcomers are compared with.
+
+    Attributes:
+        embeddings: (T, D).
+        shares: (T,) of the users whom each stands for; their sum is 1.
+    """
+
+    embeddings: Tensor
+    shares: FloatArray
+
+
+class NewcomerFitter:
+    """Makes newcomers' embeddings for one state of a model's weights.
+
+    Args:
+        coder: encodes items as the tastes see them.
+        embeddings: (M, D) f_u of the users the model was trained with; no others.
+        liked: (B, S) outfits that anybody is known to like, item rows; references are drawn from them, and with
+            dislikes alone they say what there is to like.
+        seed: which references are drawn, and where k-means starts.
+        max_tastes: more users than these are clustered.
+        num_references: how many outfits are drawn, once for all newcomers.
+
+    Attributes:
+        mean: (D,) the embedding of somebody of whom nothing is known.
+
+    Raises:
+        ValueError: no users, no outfits, or shapes that do not fit.
+    """
+
+    def __init__(
+        self,
+        coder: ItemCoder,
+        embeddings: Tensor,
+        liked: IntArray,
+        *,
+        seed: int = 0,
+        max_tastes: int = MAX_TASTES,
+        num_references: int = NUM_REFERENCES,
+    ) -> None:
+        if embeddings.ndim != 2 or not len(embeddings) or liked.ndim != 2 or not len(liked):
+            raise ValueError(f"wanted embeddings (M, D) and outfits (B, S), not {embeddings.shape} and {liked.shape}")
+        if min(max_tastes, num_references) < 1:
+            raise ValueError(f"max_tastes and num_references must be positive, not {max_tastes} and {num_references}")
+        self._coder = coder
+        self.mean = embeddings.detach().mean(0)  # (D,)
+        self.tastes = group_tastes(embeddings.detach(), max_tastes, seed=seed)
+        drawn = distinct_outfits(liked)  # (b, S)
+        self.references = np.random.default_rng(seed).permutation(drawn)[:num_references]  # (R, S)
+        self._reference_scores: FloatArray | None = None  # (T, R)
+
+    def prepare(self) -> None:
+        """Score the references, once for all newcomers; else the first one waits for it."""
+        if self._reference_scores is None:
+            self._reference_scores = self._scores(self.references)
+
+    def fit(self, likes: IntArray, dislikes: IntArray) -> Tensor:
+        """The newcomer's f_u: the mean of the tastes under `weights`; of nothing known, the mean of all users.
+
+        Args:
+            likes: (L, S) outfits of item rows, ABSENT where nothing is worn; L may be 0. One that comes twice counts
+                once.
+            dislikes: (K, S) outfits; K may be 0.
+
+        Returns:
+            (D,) on the embeddings' device. The same for the same outfits, in whatever order they come.
+
+        Raises:
+            ValueError: outfits of another number of slots.
+        """
+        for outfits in (likes, dislikes):
+            if outfits.ndim != 2 or outfits.shape[1] != self.references.shape[1]:
+                raise ValueError(f"wanted outfits (B, {self.references.shape[1]}), not {outfits.shape}")
+        if not len(likes) and not len(dislikes):
+            return self.mean.clone()
+        weights = torch.from_numpy(self.weights(likes, dislikes)).to(self.tastes.embeddings)  # (T,)
+        return weights @ self.tastes.embeddings  # (D,)
+
+    def weights(self, likes: IntArray, dislikes: IntArray) -> FloatArray:
+        """(T,) how probable each taste is, given likes (L, S) and dislikes (K, S); their sum is 1.
+
+        The likelihood of a like is what BPR (PAN Eq. 6) maximizes in training: sigmoid(y_like - y_other), here the
+        geometric mean over the references. A dislike is the other way round. Each opinion is a factor of its own.
+        """
+        likes, dislikes = distinct_outfits(likes), distinct_outfits(dislikes)  # (L, S), (K, S)
+        opinions = self._scores(np.concatenate([likes, dislikes]))  # (T, L + K)
+        self.prepare()
+        assert self._reference_scores is not None
+        ahead = opinions[:, :, None] - self._reference_scores[:, None]  # (T, L + K, R)
+        ahead[:, len(likes) :] *= -1
+        log_likelihood = -np.logaddexp(0, -ahead).mean(axis=2).sum(axis=1)  # (T,) log sigmoid
+        log_posterior = np.log(self.tastes.shares) + log_likelihood  # (T,)
+        posterior = np.exp(log_posterior - log_posterior.max())  # (T,)
+        return np.asarray(posterior / posterior.sum())
+
+    def _scores(self, outfits: IntArray) -> FloatArray:
+        """Outfits (B, S) -> (T, B) scores y of Eq. 4 of binary codes, as each taste sees them."""
+        coder = self._coder
+        items = np.unique(outfits[outfits != ABSENT])  # (n,)
+        places = np.where(outfits == ABSENT, ABSENT, np.searchsorted(items, outfits))  # (B, S)
+        scores = []
+        for eyes in self.tastes.embeddings.split(BLOCK_TASTES):  # (t, D)
+            t, n = len(eyes), len(items)
+            pair_eyes, pair_items = np.repeat(np.arange(t), n), np.tile(items, t)  # (t * n,) each
+            codes = coder.codes(eyes, pair_eyes, pair_items, binary=True)  # (t * n, V, D)
+            taste = np.repeat(np.arange(t), len(outfits))  # (t * B,)
+            of_taste = np.tile(places, (t, 1))  # (t * B, S)
+            pairs = np.where(of_taste == ABSENT, ABSENT, of_taste + n * taste[:, None])  # (t * B, S)
+            viewer_codes = coder.viewer_codes(eyes, binary=True)  # (t, D)
+            found = predict(coder.model, viewer_codes, codes, np.column_stack([taste, pairs]))  # (t * B,)
+            scores.append(found.reshape(t, len(outfits)))
+        return np.concatenate(scores)
+
+
+def group_tastes(embeddings: Tensor, count: int, *, seed: int = 0) -> Tastes:
+    """Users' embeddings (M, D) -> at most ``count`` tastes: the users, or the means of k-means clusters of them.
+
+    Their mean, weighted by shares, is the mean of the users.
+    """
+    num_users = len(embeddings)
+    if num_users <= count:
+        return Tastes(embeddings, np.full(num_users, 1 / num_users))
+    users = np.ascontiguousarray(embeddings.cpu().numpy(), dtype=np.float32)  # (M, D)
+    clusters = faiss.Kmeans(users.shape[1], count, niter=25, seed=seed, min_points_per_centroid=1, verbose=False)
+    clusters.train(users)
+    _, nearest = clusters.index.search(users, 1)  # (M, 1)
+    names, of_user, sizes = np.unique(nearest[:, 0], return_inverse=True, return_counts=True)  # (T,), (M,), (T,)
+    sums = np.zeros((len(names), users.shape[1]))  # (T, D)
+    np.add.at(sums, of_user, users)
+    means = torch.from_numpy(sums / sizes[:, None]).to(embeddings)  # (T, D)
+    return Tastes(means, sizes / num_users)
+
+
+def check_opinions(likes: Sequence[OutfitIds], dislikes: Sequence[OutfitIds]) -> None:
+    """Raise DataError, naming every one, where an outfit is both liked and disliked (in whatever order its items)."""
+    liked = {_as_set(outfit) for outfit in likes}
+    problems = [
+        Problem("dislikes", f"{outfit!r}", "an outfit that is not among the likes", "Take it out of one of the two.", n)
+        for n, outfit in enumerate(dislikes, start=1)
+        if _as_set(outfit) in liked
+    ]
+    if problems:
+        raise DataError(f"{len(problems)} outfit(s) are both liked and disliked", problems)
+
+
+def distinct_outfits(outfits: IntArray) -> IntArray:
+    """Outfits (B, S) -> (b, S), each set of items once, in an order that is the same for any order of the rows."""
+    ordered = np.lexsort(outfits.T[::-1])  # (B,) first: which of two orders of one outfit stays depends on no row
+    outfits = outfits[ordered]
+    _, first = np.unique(np.sort(outfits, axis=1), axis=0, return_index=True)
+    return outfits[first]
+
+
+def _as_set(outfit: OutfitIds) -> frozenset[str]:
+    return frozenset(item_id for item_id in outfit if item_id is not None)

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 
 from panfit.bootstrap import interval95, p_value, resampled_means, weighted_mean
 from panfit.data.wardrobe_truth import CATEGORIES, Truth
-from panfit.explain import relative_maps, spatial_maps, upsample
+from panfit.explain import relative_maps, spatial_maps
 from panfit.features.inputs import ItemInputs
+from panfit.heat import upsample
 from panfit.model.pan import Pan
 from panfit.outfits import IntArray
 

@@ -86,6 +86,15 @@ def outfit_table(
     return table
 
 
+def similar_table(title: str, ids: Sequence[str], likeness: Iterable[float], *, dataset: Dataset | None) -> Table:
+    """What is alike, most alike first; with a data set, of items, whose titles stand beside."""
+    table = _table(escape(title), ">#", ">likeness", "id", *([] if dataset is None else ["title"]))
+    for place, (name, value) in enumerate(zip(ids, likeness, strict=True), start=1):
+        titles = [] if dataset is None else [dataset.catalogue.titles[dataset.catalogue.row_of[name]] or ""]
+        table.add_row(str(place), f"{value:.3f}", escape(name), *map(escape, titles))
+    return table
+
+
 def _table(title: str | None, *columns: str) -> Table:
     """A table; a column whose name starts with > is right-aligned."""
     table = Table(title=title, title_justify="left", title_style="bold", header_style="bold")

@@ -11,7 +11,15 @@ from typing import Annotated
 
 import typer
 
-from panfit.cli import data_commands, import_commands, learn_commands, use_commands
+from panfit.cli import (
+    data_commands,
+    explain_command,
+    import_commands,
+    learn_commands,
+    newcomer_command,
+    outfit_commands,
+    use_commands,
+)
 from panfit.cli.terminal import stderr
 from panfit.exits import Pipeline
 
@@ -24,6 +32,12 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     learn_commands.reproduce,
     use_commands.recommend,
     use_commands.score,
+    outfit_commands.complete,
+    outfit_commands.compose,
+    outfit_commands.similar,
+    newcomer_command.newcomer,
+    explain_command.explain,
+    outfit_commands.prepare,
 )
 """A command is called what its function is called, and helps with its docstring."""
 

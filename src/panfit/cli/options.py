@@ -8,4 +8,7 @@ import typer
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder that `train` wrote.")]
 Data = Annotated[Path | None, typer.Option(help="The dataset folder, if it is not where it was in training.")]
-User = Annotated[str, typer.Option(help="The user's id.")]
+User = Annotated[str | None, typer.Option(help="The user's id.")]
+NewcomerFile = Annotated[
+    Path | None, typer.Option("--newcomer", metavar="FILE", help="Instead of a user: a file of `panfit newcomer`.")
+]

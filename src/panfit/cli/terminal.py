@@ -27,12 +27,12 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
         yield update
 
 
-def print_outfits(dataset: Any, user: str, outfits: Any, scores: Any, *, as_json: bool) -> None:
-    """A user's outfits and their scores, as a table or as one JSON object."""
+def print_outfits(dataset: Any, user: Any, outfits: Any, scores: Any, *, as_json: bool) -> None:
+    """A user's or newcomer's outfits and their scores, as a table or as one JSON object."""
     from panfit.present import outfit_table
 
     if as_json:
         rows = [{"items": list(outfit), "score": float(score)} for outfit, score in zip(outfits, scores, strict=True)]
-        print(json.dumps({"user": user, "outfits": rows}, indent=1))
+        print(json.dumps({"user": str(user), "outfits": rows}, indent=1))
     else:
-        Console().print(outfit_table(dataset, user, outfits, scores))
+        Console().print(outfit_table(dataset, str(user), outfits, scores))

@@ -12,7 +12,7 @@ from torch import nn
 from panfit.config import Config
 from panfit.errors import ConfigError
 from panfit.features.filling import Progress, write_store
-from panfit.features.images import decode_photos, fingerprint_photos, normalize, photo_paths
+from panfit.features.images import decode_photos, fingerprint_photos, normalize, photo_paths, preparation_of
 from panfit.features.inputs import extractor_name, store_folder
 from panfit.features.store import FeatureStore, Manifest, open_store
 from panfit.outfits import Dataset, IntArray
@@ -62,8 +62,8 @@ def extract_features(
         dataset,
         item_shape=backbone.map_shape,
         extractor=extractor_name(backbone_config),
-        preparation=f"{size} px, {config.images.fit}",
-        weights=_hash_weights(backbone.trunk),
+        preparation=preparation_of(config.images),
+        weights=hash_weights(backbone.trunk),
         sources=fingerprint_photos(paths),
         dtype="float16",
         block_items=PHOTOS_PER_BATCH,
@@ -79,7 +79,7 @@ def extract_features(
     return open_store(Path(folder), dataset, extractor=manifest.extractor)
 
 
-def _hash_weights(trunk: nn.Module) -> str:
+def hash_weights(trunk: nn.Module) -> str:
     """SHA-256 of the trunk's tensors by name: the same for the same weights, wherever they were loaded from."""
     digest = hashlib.sha256()
     for name, tensor in sorted(trunk.state_dict().items()):

@@ -5,17 +5,20 @@ All photos that cannot be used are reported together. torch is imported only whe
 
 import hashlib
 import logging
+import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from panfit.config import ImageConfig
 from panfit.errors import DataError, FeatureStoreError, Problem
 from panfit.features.filling import Encode, Progress, write_store
-from panfit.features.photos import PhotoError, fit_photo, open_photo
+from panfit.features.photos import PhotoError, fit_photo, open_image, open_photo
 from panfit.features.store import Manifest, open_store
 from panfit.outfits import Dataset, IntArray
 
@@ -67,7 +70,7 @@ def photo_array(dataset: Dataset, config: ImageConfig, *, progress: Progress | N
         dataset,
         item_shape=item_shape,
         extractor="photos",
-        preparation=f"{config.size} px, {config.fit}",
+        preparation=preparation_of(config),
         sources=fingerprint_photos(paths),
         dtype="uint8",
         block_items=PHOTOS_PER_BLOCK,
@@ -85,6 +88,19 @@ def photo_array(dataset: Dataset, config: ImageConfig, *, progress: Progress | N
         log.warning("%s cannot be used: the photos are decoded into memory", folder)
         return _decode_into_memory(len(paths), item_shape, decode, progress)
     return photos
+
+
+def preparation_of(config: ImageConfig) -> str:
+    """How photos were prepared, as a feature store's manifest says it: "224 px, squash"."""
+    return f"{config.size} px, {config.fit}"
+
+
+def prepared_as(preparation: str) -> ImageConfig:
+    """The opposite of `preparation_of`. Raises ValueError for what it never writes."""
+    found = re.fullmatch(r"(\d+) px, (\w+)", preparation)
+    if found is None:
+        raise ValueError(f"no preparation of photos: {preparation!r}")
+    return ImageConfig.model_validate({"size": int(found[1]), "fit": found[2]})
 
 
 def photo_paths(dataset: Dataset) -> list[Path]:
@@ -107,13 +123,22 @@ def photo_paths(dataset: Dataset) -> list[Path]:
     return [catalogue.image_root / image for image in catalogue.images if image is not None]
 
 
-def decode_photos(paths: list[Path], config: ImageConfig) -> NDArray[np.uint8]:
-    """n photo files -> (n, 3, size, size). Raises DataError with all that cannot be used."""
-    photos = np.empty((len(paths), 3, config.size, config.size), dtype=np.uint8)
+def decode_photos(
+    pictures: Sequence[Path | Image.Image], config: ImageConfig, *, names: Sequence[str] | None = None
+) -> NDArray[np.uint8]:
+    """n photo files, or pictures in memory, -> (n, 3, size, size). Raises DataError with all that cannot be used.
+
+    ``names``: what errors call the pictures in memory; a file is called by its path.
+    """
+    photos = np.empty((len(pictures), 3, config.size, config.size), dtype=np.uint8)
     problems: list[Problem] = []
-    for row, path in enumerate(paths):
+    for row, picture in enumerate(pictures):
         try:
-            photos[row] = fit_photo(open_photo(path, at_least=config.size), config.size, config.fit)
+            if isinstance(picture, Image.Image):
+                opened = open_image(picture, f"picture {row + 1}" if names is None else names[row])
+            else:
+                opened = open_photo(picture, at_least=config.size)
+            photos[row] = fit_photo(opened, config.size, config.fit)
         except PhotoError as error:
             problems += error.problems
     if problems:

@@ -1,12 +1,13 @@
 """What the model sees of the items: photos or stored maps, categories, text vectors, by item row.
 
 Training and scoring both ask an `ItemInputs` for batches of distinct items; only training passes a generator, and only
-photos are augmented with it.
+photos are augmented with it. Items that join a catalogue later stand behind its own: a file of maps cannot grow.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ from panfit.errors import FeatureStoreError
 from panfit.features.filling import Progress
 from panfit.features.images import augment, normalize, photo_array
 from panfit.features.store import FeatureStore, open_store
-from panfit.features.text import text_vectors
+from panfit.features.text import text_kind, text_vectors
 from panfit.outfits import Dataset, IntArray
 
 
@@ -46,20 +47,29 @@ class ItemInputs:
         source: (N, 3, H, W) uint8 photos, a feature store of (N, C, H, W) maps, or a frozen trunk's kept maps.
         categories: (N,) int64 index of each item's category among the catalogue's.
         text: (N, T) float32, or None.
-        images: how photos are augmented.
+        images: how photos are prepared and augmented.
+        made_by: what text and maps were made by, for checks that other inputs mean the same: "text" (none, stored,
+            titles); of stored maps "extractor", "weights" and "preparation". Empty where nobody said.
+        added: (A, ...) inputs of the last A of the N items, of the source's kind; None for none (see `extended`).
     """
 
     source: NDArray[np.uint8] | FeatureStore | KeptMaps
     categories: Tensor
     text: Tensor | None
     images: ImageConfig
+    made_by: Mapping[str, str] = field(default_factory=dict)
+    added: NDArray[Any] | None = None
 
     def __post_init__(self) -> None:
+        if self.added is not None and (self.added.shape[1:], self.added.dtype) != (self.input_shape, self.dtype):
+            raise ValueError(
+                f"added inputs {self.added.shape} {self.added.dtype}; wanted (A, *{self.input_shape}) {self.dtype}"
+            )
         if self.categories.shape != (len(self),) or (self.text is not None and len(self.text) != len(self)):
             raise ValueError("the inputs, categories and text vectors differ in length")
 
     def __len__(self) -> int:
-        return len(self.source)
+        return len(self.source) + (0 if self.added is None else len(self.added))
 
     @property
     def kind(self) -> Literal["images", "maps", "kept"]:
@@ -71,9 +81,34 @@ class ItemInputs:
     @property
     def input_shape(self) -> tuple[int, int, int]:
         """Of one item's input: (3, H, W) of a photo, (C, H, W) of a map."""
-        arrays = self.source.maps if isinstance(self.source, FeatureStore | KeptMaps) else self.source
-        _, channels, height, width = arrays.shape
+        _, channels, height, width = self._array.shape
         return channels, height, width
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the source's rows: uint8 of photos, float16 or float32 of maps."""
+        return self._array.dtype
+
+    @property
+    def _array(self) -> NDArray[Any]:
+        return self.source.maps if isinstance(self.source, FeatureStore | KeptMaps) else self.source
+
+    def extended(self, added: NDArray[Any], categories: Tensor, text: Tensor | None) -> "ItemInputs":
+        """These items and A more behind them; the rows of these stay what they are.
+
+        Args:
+            added: (A, C, H, W) inputs of the source's kind and dtype.
+            categories: (A,) int64.
+            text: (A, T) float32; None where these have none.
+        """
+        if (text is None) != (self.text is None):
+            raise ValueError("items with text and items without")
+        return replace(
+            self,
+            added=added if self.added is None else np.concatenate([self.added, added]),
+            categories=torch.cat([self.categories, categories]),
+            text=None if text is None or self.text is None else torch.cat([self.text, text]),
+        )
 
     def batch(self, rows: IntArray, *, generator: torch.Generator | None = None) -> Tensor:
         """(n,) item rows -> (n, C, H, W) float32: normalized photos, augmented if a generator is given; or maps.
@@ -83,20 +118,37 @@ class ItemInputs:
         rows = np.asarray(rows, dtype=np.int64)
         if rows.ndim != 1 or (len(rows) and (rows.min() < 0 or rows.max() >= len(self))):
             raise ValueError(f"rows must be (n,) from 0 to {len(self) - 1}")
+        batch = self.raw(rows)  # (n, C, H, W)
         if isinstance(self.source, FeatureStore):
-            return torch.from_numpy(self.source.rows(rows).astype(np.float32))  # (n, C, H, W)
+            return torch.from_numpy(batch.astype(np.float32))
         if isinstance(self.source, KeptMaps):
-            return self._kept(self.source, rows, generator)
-        photos = torch.from_numpy(np.array(self.source[rows]))  # (n, 3, H, W) uint8, a copy
+            return self._mirrored(self.source, rows, batch.astype(np.float32), generator)
+        photos = torch.from_numpy(batch)  # (n, 3, H, W) uint8
         if generator is not None:
             photos = augment(photos, self.images, generator)
         return normalize(photos)
 
-    def _kept(self, kept: KeptMaps, rows: IntArray, generator: torch.Generator | None) -> Tensor:
-        """(n, C, H, W) kept maps, of the mirrored photo with probability one half if a generator is given."""
-        maps = kept.maps[rows].astype(np.float32)  # (n, C, H, W)
+    def raw(self, rows: IntArray) -> NDArray[Any]:
+        """(n,) item rows -> (n, C, H, W) a copy of what is kept of them, as it is kept: uint8 photos, or maps."""
+        if self.added is None:
+            return self._own(rows)
+        num_own = len(self.source)
+        is_added = rows >= num_own  # (n,)
+        batch = np.empty((len(rows), *self.input_shape), dtype=self.dtype)  # (n, C, H, W)
+        batch[~is_added] = self._own(rows[~is_added])
+        batch[is_added] = self.added[rows[is_added] - num_own]
+        return batch
+
+    def _own(self, rows: IntArray) -> NDArray[Any]:
+        return self.source.rows(rows) if isinstance(self.source, FeatureStore) else np.array(self._array[rows])
+
+    def _mirrored(
+        self, kept: KeptMaps, rows: IntArray, maps: NDArray[np.float32], generator: torch.Generator | None
+    ) -> Tensor:
+        """Maps (n, C, H, W), of the mirrored photo with probability one half if a generator is given."""
         if generator is not None and kept.mirrored is not None:
             mirrored = (torch.rand(len(rows), generator=generator) < 0.5).numpy()  # (n,)
+            mirrored &= rows < len(kept)  # what was added later has no mirrored maps
             maps[mirrored] = kept.mirrored[rows[mirrored]]
         return torch.from_numpy(maps)
 
@@ -110,10 +162,12 @@ def build_inputs(dataset: Dataset, config: Config, *, progress: Progress | None 
         MissingExtraError: titles are to be hashed without scikit-learn.
     """
     text = text_vectors(dataset, config.text)
+    made_by = {"text": text_kind(dataset, config.text)}
     source: NDArray[np.uint8] | FeatureStore
     if config.backbone.source == "stored":
         source = open_store(store_folder(dataset, config.backbone.store or ""), dataset)
         _check_extractor(source, config.backbone)
+        made_by |= source.manifest.model_dump(include={"extractor", "weights", "preparation"})
     else:
         source = photo_array(dataset, config.images, progress=progress)
     return ItemInputs(
@@ -121,6 +175,7 @@ def build_inputs(dataset: Dataset, config: Config, *, progress: Progress | None 
         categories=torch.from_numpy(dataset.catalogue.category_rows.copy()),
         text=None if text is None else torch.tensor(text, dtype=torch.float32),
         images=config.images,
+        made_by=made_by,
     )
 
 

@@ -1,4 +1,4 @@
-"""One photo file: any photo a shop has -> RGB the right way up -> a square of uint8.
+"""One photo, of a file or in memory: any photo a shop has -> RGB the right way up -> a square of uint8.
 
 A photo that cannot be used is a `PhotoError` that says what was found. The size is checked from the file's header,
 before anything is decoded. Imports Pillow and numpy only: the importers and `panfit check` open photos without torch.
@@ -74,16 +74,41 @@ def open_photo(path: str | Path, *, at_least: int | None = None) -> Image.Image:
         except Exception as error:  # Pillow's readers raise whatever a damaged file makes them trip over
             raise _photo_error(path, f"a damaged photo ({error})") from None
         with image:
-            width, height = image.size
-            if width * height > MAX_PHOTO_PIXELS:
-                raise _too_large(path, f"{width} x {height} = {width * height} pixels")
-            try:
-                if at_least is not None:
-                    image.draft(None, (2 * at_least, 2 * at_least))  # twice as many, for the final resize to average
-                image.load()
-                return _to_rgb(_upright(image))
-            except Exception as error:  # as above
-                raise _photo_error(path, f"a {image.format} file that is truncated or damaged ({error})") from None
+            return _decoded(image, path, at_least)
+
+
+def open_image(image: Image.Image, name: str) -> Image.Image:
+    """A picture in memory -> a new RGB image the right way up, by the rules of `open_photo`.
+
+    Args:
+        image: as Pillow opened or made it. It is loaded, and otherwise left as it is.
+        name: what an error calls it.
+
+    Raises:
+        PhotoError: no pixels, more than MAX_PHOTO_PIXELS, truncated, or opened from a file of another format.
+    """
+    if image.format is not None and image.format not in (*PHOTO_FORMATS, "MPO"):  # MPO: what phones call a JPEG
+        raise _photo_error(name, f"a {image.format} file")
+    if not all(image.size):
+        raise _photo_error(name, f"{image.size[0]} x {image.size[1]} pixels")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # as above
+        return _decoded(image, name, None)
+
+
+def _decoded(image: Image.Image, name: str | Path, at_least: int | None) -> Image.Image:
+    """An opened image -> RGB the right way up, decoded here, once its size is known."""
+    width, height = image.size
+    if width * height > MAX_PHOTO_PIXELS:
+        raise _too_large(name, f"{width} x {height} = {width * height} pixels")
+    try:
+        if at_least is not None:
+            image.draft(None, (2 * at_least, 2 * at_least))  # twice as many, for the final resize to average
+        image.load()
+        return _to_rgb(_upright(image))
+    except Exception as error:  # Pillow's readers raise whatever a damaged file makes them trip over
+        kind = "an image" if image.format is None else f"a {image.format} file"
+        raise _photo_error(name, f"{kind} that is truncated or damaged ({error})") from None
 
 
 def fit_photo(image: Image.Image, size: int, fit: Literal["pad", "squash"]) -> NDArray[np.uint8]:
@@ -129,7 +154,7 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray((gray * scale).round().clip(0, 255).astype(np.uint8))
 
 
-def _photo_error(path: Path, found: str) -> PhotoError:
+def _photo_error(path: str | Path, found: str) -> PhotoError:
     return PhotoError(
         path,
         found,
@@ -138,7 +163,7 @@ def _photo_error(path: Path, found: str) -> PhotoError:
     )
 
 
-def _too_large(path: Path, found: str) -> PhotoError:
+def _too_large(path: str | Path, found: str) -> PhotoError:
     return PhotoError(
         path, found, wanted=f"at most {MAX_PHOTO_PIXELS} pixels", remedy="Save a smaller copy in its place"
     )

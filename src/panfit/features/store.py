@@ -103,8 +103,15 @@ class FeatureStore:
 
         Raises FeatureStoreError for a damaged block.
         """
+        if is_stretch(rows):
+            return np.array(self.stretch(int(rows[0]), int(rows[-1])))  # many times faster than row by row
         self.verify(np.unique(rows // self.manifest.block_items).tolist())
         return np.asarray(self.maps[rows])
+
+    def stretch(self, first: int, last: int) -> NDArray[Any]:
+        """Rows from ``first`` to ``last``, both included, checked as `rows` does, but not copied: read-only."""
+        self.verify(list(range(first // self.manifest.block_items, last // self.manifest.block_items + 1)))
+        return self.maps[first : last + 1]
 
     def verify(self, blocks: list[int] | None = None) -> None:
         """Check the given blocks, or all, against their checksums, each once. Raises FeatureStoreError."""
@@ -112,13 +119,17 @@ class FeatureStore:
             if block in self._verified:
                 continue
             rows = self.manifest.block_rows(block)
-            data = self.maps[rows[0] : rows[-1] + 1].tobytes()
-            if zlib.crc32(data) != self.manifest.checksums[block]:
+            if zlib.crc32(self.maps[rows[0] : rows[-1] + 1].data) != self.manifest.checksums[block]:
                 raise FeatureStoreError(
                     f"{self.folder / ARRAY_FILE}: damaged: items {rows[0]} to {rows[-1]} do not match their checksum. "
                     f"Remove {self.folder} and make it again"
                 )
             self._verified.add(block)
+
+
+def is_stretch(rows: IntArray) -> bool:
+    """Whether rows (n,) are neighbors, each the next of the one before."""
+    return bool(len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all())
 
 
 def hash_items(dataset: Dataset) -> str:

@@ -8,6 +8,7 @@ titles are hashed.
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,18 @@ from panfit.config import TextConfig
 from panfit.errors import DataError, MissingExtraError, Problem
 from panfit.outfits import Dataset
 
+TextKind = Literal["none", "stored", "titles"]
 WORD = r"(?u)\b\w+\b"
 """What counts as a word; scikit-learn's own pattern would drop the t of t-shirt."""
+
+
+def text_kind(dataset: Dataset, config: TextConfig) -> TextKind:
+    """Which text ``config.source`` takes of a data set; "auto" settles on what is there."""
+    if config.source != "auto":
+        return config.source
+    if dataset.text is not None:
+        return "stored"
+    return "titles" if all(title is not None for title in dataset.catalogue.titles) else "none"
 
 
 def text_vectors(dataset: Dataset, config: TextConfig) -> NDArray[np.float32] | None:
@@ -29,16 +40,15 @@ def text_vectors(dataset: Dataset, config: TextConfig) -> NDArray[np.float32] | 
     """
     place = dataset.folder or Path(dataset.name)
     titles = dataset.catalogue.titles
-    if config.source == "none":
+    kind = text_kind(dataset, config)
+    if kind == "none":
         return None
-    if config.source == "stored" or (config.source == "auto" and dataset.text is not None):
+    if kind == "stored":
         if dataset.text is None:
             problem = Problem(str(place / "text"), "no stored text vectors", "vectors", 'Set text.source = "auto"')
             raise DataError(f"the data set {dataset.name!r} has no text vectors", [problem])
         return dataset.text
     missing = [row for row, title in enumerate(titles) if title is None]
-    if missing and config.source == "auto":
-        return None
     if missing:
         problems = [
             Problem(

@@ -96,6 +96,21 @@ class ItemHalf:
         return ItemHalf(self.channel.index_select(0, rows), keys)
 
 
+@dataclass(frozen=True, eq=False)
+class ViewerHalf:
+    """What attention needs of its viewers and no item changes; computed once for all that they look at.
+
+    Attributes:
+        channel: (Q or 1, K, C) W_cu u of Eq. 2.
+        asked: what Eq. 3 takes of the user, (Q or 1, K, ...): W_su u, or his query (decision D28).
+        convolution: (2 H W, H W) f of Eq. 3.
+    """
+
+    channel: Tensor
+    asked: Tensor
+    convolution: Tensor
+
+
 class UserMap(nn.Module):
     """W_su u of Eq. 3: a map for each user, (HW x D), or a number, (1 x D) (decision D3). It starts at zero."""
 
@@ -106,9 +121,13 @@ class UserMap(nn.Module):
     def keys(self, feature_map: Tensor) -> None:
         """A map asks nothing of the item."""
 
-    def forward(self, user: Tensor, keys: Tensor | None) -> Tensor:
+    def ask(self, user: Tensor) -> Tensor:
         """Users (Q, K, D) -> logits (Q, K, H * W) or (Q, K, 1)."""
         return F.linear(user, self.weight)
+
+    def answer(self, asked: Tensor, keys: Tensor | None) -> Tensor:
+        """The logits, whatever the item."""
+        return asked
 
 
 class UserQuery(nn.Module):
@@ -133,10 +152,14 @@ class UserQuery(nn.Module):
         keys: Tensor = self.key(columns).transpose(1, 2) + self.position  # (N, Q, H*W)
         return keys / math.sqrt(keys.shape[1])
 
-    def forward(self, user: Tensor, keys: Tensor | None) -> Tensor:
-        """Users (Q, K, D), keys (Q, Q', H * W) -> logits (Q, K, H * W)."""
+    def ask(self, user: Tensor) -> Tensor:
+        """Users (Q, K, D) -> queries (Q, K, Q')."""
+        return self.query(user)  # type: ignore[no-any-return]
+
+    def answer(self, asked: Tensor, keys: Tensor | None) -> Tensor:
+        """Queries (Q, K, Q'), keys (Q, Q', H * W) -> logits (Q, K, H * W)."""
         assert keys is not None
-        return torch.bmm(self.query(user), keys)  # (Q, K, H*W)
+        return torch.matmul(asked, keys)  # (Q, K, H*W)
 
 
 def _user_term(config: AttentionConfig, map_shape: tuple[int, int, int], user_dim: int) -> UserMap | UserQuery:
@@ -171,9 +194,9 @@ class ChannelAttention(nn.Module):
         descriptors = torch.stack([places.mean(2), places.amax(2)])  # (2, N, C): F_avg, F_max
         return self.mlp(descriptors).sum(0)  # type: ignore[no-any-return]  # (N, C)
 
-    def forward(self, item_half: Tensor, user: Tensor) -> Tensor:
-        """(Q, C) user-free half of each row's item and (Q, K, D) users -> C_u (Q, K, C)."""
-        return self.gate(item_half[:, None] + self.user(user))  # (Q, K, C)
+    def forward(self, item_half: Tensor, user_term: Tensor) -> Tensor:
+        """(Q, C) user-free half of each row's item and (Q, K, C) W_cu u -> C_u (Q, K, C)."""
+        return self.gate(item_half[:, None] + user_term)  # (Q, K, C)
 
 
 class SpatialAttention(nn.Module):
@@ -194,16 +217,18 @@ class SpatialAttention(nn.Module):
         self.gate = GATES[config.gate]
         self.register_buffer("taps", _taps(height, width, config.kernel_size), persistent=False)
 
-    def _convolution_matrix(self) -> Tensor:
+    def convolution_matrix(self) -> Tensor:
         """f as a matrix (2 H W, H W): on maps this small one matrix product is far faster than a convolution."""
         weights = torch.cat([self.convolution.weight.flatten(), self.convolution.weight.new_zeros(1)])
         return weights[self.taps]
 
-    def forward(self, feature_map: Tensor, channel_gate: Tensor, user: Tensor, keys: Tensor | None) -> Tensor:
-        """Maps (Q, C, H, W), C_u (Q, K, C), users (Q, K, D), the items' keys or None -> S_u (Q, K, H * W)."""
+    def forward(
+        self, feature_map: Tensor, channel_gate: Tensor, viewer_half: ViewerHalf, keys: Tensor | None
+    ) -> Tensor:
+        """Maps (Q, C, H, W), C_u (Q, K, C), viewers, the items' keys or None -> S_u (Q, K, H * W)."""
         descriptors = channel_descriptors(feature_map.flatten(2), channel_gate)  # (Q, K, 2, H*W)
-        logits = descriptors.flatten(2) @ self._convolution_matrix()  # (Q, K, H*W)
-        return self.gate(logits + self.user(user, keys))  # (Q, K, H*W)
+        logits = descriptors.flatten(2) @ viewer_half.convolution  # (Q, K, H*W)
+        return self.gate(logits + self.user.answer(viewer_half.asked, keys))  # (Q, K, H*W)
 
 
 def _taps(height: int, width: int, side: int) -> Tensor:
@@ -243,10 +268,18 @@ class UserAwareAttention(nn.Module):
     def forward(
         self, feature_map: Tensor, item_half: ItemHalf, user_embedding: Tensor, *, beta: float | Tensor
     ) -> Gates:
-        """Maps (Q, C, H, W), their halves and users (Q, K, D) -> gates (Q, K, C) and (Q, K, H * W)."""
-        user = self.user_input(user_embedding, beta)  # (Q, K, D)
-        channel = self.channel(item_half.channel, user)  # (Q, K, C)
-        return Gates(channel, self.spatial(feature_map, channel, user, item_half.keys))
+        """Maps (Q, C, H, W), their halves and users (Q or 1, K, D) -> gates (Q, K, C) and (Q, K, H * W)."""
+        return self.look(feature_map, item_half, self.viewer_half(user_embedding, beta=beta))
+
+    def viewer_half(self, user_embedding: Tensor, *, beta: float | Tensor) -> ViewerHalf:
+        """The item-free half of Eq. 2 and 3 of users (Q or 1, K, D)."""
+        user = self.user_input(user_embedding, beta)  # (Q or 1, K, D)
+        return ViewerHalf(self.channel.user(user), self.spatial.user.ask(user), self.spatial.convolution_matrix())
+
+    def look(self, feature_map: Tensor, item_half: ItemHalf, viewer_half: ViewerHalf) -> Gates:
+        """Maps (Q, C, H, W) and both halves -> gates (Q, K, C) and (Q, K, H * W)."""
+        channel = self.channel(item_half.channel, viewer_half.channel)  # (Q, K, C)
+        return Gates(channel, self.spatial(feature_map, channel, viewer_half, item_half.keys))
 
 
 class IdentityAttention(nn.Module):
@@ -263,8 +296,17 @@ class IdentityAttention(nn.Module):
     def forward(
         self, feature_map: Tensor, item_half: ItemHalf, user_embedding: Tensor, *, beta: float | Tensor
     ) -> Gates:
-        """Maps (Q, C, H, W), users (Q, K, D) -> gates of one, (Q, K, C) and (Q, K, H * W)."""
-        places = user_embedding.shape[:2]  # Q, K
+        """Maps (Q, C, H, W), users (Q or 1, K, D) -> gates of one, (Q, K, C) and (Q, K, H * W)."""
+        return self.look(feature_map, item_half, self.viewer_half(user_embedding, beta=beta))
+
+    def viewer_half(self, user_embedding: Tensor, *, beta: float | Tensor) -> ViewerHalf:
+        """Users (Q or 1, K, D): nothing to prepare."""
+        nothing = user_embedding.new_zeros(*user_embedding.shape[:2], 0)  # (Q or 1, K, 0)
+        return ViewerHalf(nothing, nothing, nothing)
+
+    def look(self, feature_map: Tensor, item_half: ItemHalf, viewer_half: ViewerHalf) -> Gates:
+        """Maps (Q, C, H, W) and both halves -> gates of one, (Q, K, C) and (Q, K, H * W)."""
+        places = len(feature_map), viewer_half.channel.shape[1]  # Q, K
         height, width = feature_map.shape[2:]
         return Gates(feature_map.new_ones(*places, feature_map.shape[1]), feature_map.new_ones(*places, height * width))
 

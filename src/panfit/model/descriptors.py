@@ -12,12 +12,17 @@ from torch import Tensor
 BLOCK = {"cpu": 2**18}
 """Elements of the gated map that exist at a time: on a CPU as many as stay in the cache; elsewhere `OTHER_BLOCK`."""
 OTHER_BLOCK = 2**26
+STRIDES = 16
+"""Stretches of channels that are compared in one step."""
 
 
 def channel_descriptors(places: Tensor, channel_gate: Tensor) -> Tensor:
     """Maps (Q, C, L) of L places and gates (Q, K, C) of K viewers -> mean and maximum over channels (Q, K, 2, L)."""
     mean = torch.bmm(channel_gate, places) / places.shape[1]  # (Q, K, L)
-    maximum: Tensor = _GatedMaximum.apply(places, channel_gate)  # type: ignore[no-untyped-call]  # (Q, K, L)
+    if torch.is_grad_enabled():
+        maximum: Tensor = _GatedMaximum.apply(places, channel_gate)  # type: ignore[no-untyped-call]  # (Q, K, L)
+    else:
+        maximum = _maximum(places, channel_gate)
     return torch.stack([mean, maximum.to(mean.dtype)], dim=2)
 
 
@@ -29,7 +34,7 @@ class _GatedMaximum(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, places: Tensor, gate: Tensor) -> Tensor:
-        maximum = torch.cat([_products(places, gate, rows).amax(2) for rows in _blocks(places, gate)])  # (Q, K, L)
+        maximum = _maximum(places, gate)  # (Q, K, L)
         ctx.save_for_backward(places, gate, maximum)
         return maximum
 
@@ -43,6 +48,21 @@ class _GatedMaximum(torch.autograd.Function):
             of_places[rows] = (wins * gate[rows, :, :, None]).sum(1)  # (q, C, L)
             of_gate[rows] = (wins * places[rows, None]).sum(3)  # (q, K, C)
         return of_places, of_gate
+
+
+def _maximum(places: Tensor, gate: Tensor) -> Tensor:
+    """(Q, K, L)."""
+    return torch.cat([_highest(_products(places, gate, rows)) for rows in _blocks(places, gate)])
+
+
+def _highest(products: Tensor) -> Tensor:
+    """torch.amax over channels, (q, K, C, L) -> (q, K, L), many channels in steps of `STRIDES`.
+
+    Comparing a few long stretches of memory is fast on a CPU; going down a small map's short rows one by one is not.
+    """
+    while products.shape[2] > STRIDES and products.shape[2] % STRIDES == 0:
+        products = products.unflatten(2, (STRIDES, -1)).amax(2)  # (q, K, C / 16, L)
+    return products.amax(2)
 
 
 def _products(places: Tensor, gate: Tensor, rows: slice) -> Tensor:

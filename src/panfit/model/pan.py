@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from panfit.config import Config
-from panfit.model.attention import build_attention
+from panfit.model.attention import Gates, ItemHalf, ViewerHalf, build_attention
 from panfit.model.backbone import build_backbone
 from panfit.model.batch import ABSENT, ItemEncoding, OutfitBatch, PanOutput, PanShape, by_slot, distinct_pairs
 from panfit.model.hashing import hash_code
@@ -24,6 +24,7 @@ from panfit.model.initialize import drawn_from
 from panfit.model.item import image_encoder, text_encoder
 from panfit.model.predictor import Predictor
 from panfit.model.user import UserEncoder
+from panfit.model.views import Views
 
 if TYPE_CHECKING:
     from panfit.model.checkpoint import CheckpointInfo
@@ -180,8 +181,8 @@ class Pan(nn.Module):
         views = self.attention.views(pair_items, user_embedding, num_items=len(feature_map))
         viewed = feature_map.index_select(0, views.items)  # (Q, C, H, W)
         item_half = self.attention.item_half(feature_map).index_select(views.items)  # of Q rows
-        gates = self.attention(viewed, item_half, views.users, beta=self._steepness(beta))
-        features = self.backbone.attended(viewed, gates, views)  # (R, E)
+        viewer_half = self.attention.viewer_half(views.users, beta=self._steepness(beta))  # of Q rows
+        features, gates = self.view_features(viewed, item_half, viewer_half, views)  # (R, E)
         of_view = categories.index_select(0, views.items.index_select(0, views.rows))  # (R,)
         image_logits = self.image_encoder(features, of_view)  # (R, D)
         _, height, width = self.backbone.map_shape
@@ -191,6 +192,23 @@ class Pan(nn.Module):
             channel_map=views.select(gates.channel)[views.of_pair, :, None, None],
             spatial_map=views.select(gates.spatial)[views.of_pair].unflatten(1, (1, height, width)),
         )
+
+    def view_features(
+        self, viewed: Tensor, item_half: ItemHalf, viewer_half: ViewerHalf, views: Views
+    ) -> tuple[Tensor, Gates]:
+        """What the image encoder is given of R views: attention, then head.
+
+        Args:
+            viewed: (Q, C, H, W) the map of each row's item.
+            item_half: of the same Q items, ``attention.item_half`` of their maps.
+            viewer_half: of the same Q rows, or of one for all, ``attention.viewer_half`` of ``views.users``.
+            views: who looks.
+
+        Returns:
+            features (R, E), and the gates of all places.
+        """
+        gates = self.attention.look(viewed, item_half, viewer_half)
+        return self.backbone.attended(viewed, gates, views), gates
 
     def encode_text(self, categories: Tensor, text: Tensor | None) -> Tensor | None:
         """The text branch, which no user changes: (N,), (N, T) -> logits (N, D); None without text branch."""
@@ -205,8 +223,7 @@ class Pan(nn.Module):
         self, encoding: ItemEncoding, *, beta: float | None = None, straight_through: bool = False, binary: bool = False
     ) -> Tensor:
         """Codes (P, V, D) of an encoding; V: image, then text where there is a text branch."""
-        logits = [encoding.image_logits, encoding.text_logits]
-        stacked = torch.stack([each for each in logits if each is not None], dim=1)  # (P, V, D)
+        stacked = stack_logits(encoding.image_logits, encoding.text_logits)  # (P, V, D)
         stacked = stacked.to(self.beta.dtype)  # autocast's half precision ends here
         return hash_code(stacked, beta=self._steepness(beta), straight_through=straight_through, binary=binary)
 
@@ -259,6 +276,11 @@ class Pan(nn.Module):
             raise ValueError(f"text {tuple(batch.text.shape)}; wanted ({num_items}, {self.shape.text_dim})")
         if batch.items.shape != (len(batch.users), num_slots):
             raise ValueError(f"items {tuple(batch.items.shape)} for {len(batch.users)} users; wanted (B, {num_slots})")
+
+
+def stack_logits(image_logits: Tensor, text_logits: Tensor | None) -> Tensor:
+    """Logits (P, D) of each modality -> (P, V, D): image, then text where there is a text branch."""
+    return torch.stack([image_logits] if text_logits is None else [image_logits, text_logits], dim=1)
 
 
 def _pair_mask(slots: tuple[tuple[str, str], ...]) -> Tensor:

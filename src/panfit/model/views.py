@@ -16,7 +16,7 @@ class Views:
 
     Attributes:
         items: (Q,) row of the feature map.
-        users: (Q, K, D) embeddings of the viewers.
+        users: (Q, K, D) embeddings of the viewers; or (1, K, D) where every row has the same.
         places: (R,) the places, among the Q * K, that are in use: the views.
         of_pair: (P,) view of each asked-for pair, or slice(None) where they are the same.
     """
@@ -56,6 +56,12 @@ def lay_out(pair_items: Tensor, pair_users: Tensor, *, num_items: int) -> Views:
     items = torch.repeat_interleave(torch.arange(num_items, device=pair_items.device), rows)  # (Q,)
     users = pair_users.new_zeros(len(items) * width, pair_users.shape[1]).index_copy(0, places, pair_users)
     return Views(items, users.unflatten(0, (len(items), width)), places, slice(None))
+
+
+def lay_out_one(viewer: Tensor, num_items: int) -> Views:
+    """One viewer (D,) before each of N items, in their order: said once, so that his terms are computed once."""
+    rows = torch.arange(num_items, device=viewer.device)  # (N,)
+    return Views(rows, viewer[None, None], rows, slice(None))
 
 
 def lay_out_items(pair_items: Tensor, pair_users: Tensor) -> Views:

@@ -1,5 +1,7 @@
 """A frozen trunk's maps, computed once before training: every later step starts from them."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
@@ -29,4 +31,4 @@ def keep_maps(model: LearnedModel, inputs: ItemInputs, reporter: Reporter) -> It
         reporter.update("maps", int(rows[-1]) + 1, num_items)
     model.train(was_training)
     kept = KeptMaps(maps=maps[0], mirrored=maps[1] if inputs.images.flip else None)
-    return ItemInputs(kept, inputs.categories, inputs.text, inputs.images)
+    return replace(inputs, source=kept)

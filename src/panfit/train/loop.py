@@ -11,7 +11,7 @@ straight run bit for bit on a CPU.
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -95,7 +95,7 @@ def fit(
         if config.backbone.frozen:
             inputs = keep_maps(model, inputs, reporter)
         learner = learner_of(model, dataset, inputs, config, fabric.device)
-        run = _Run(config, dataset, out, fabric, learner, reporter, stop, on_step)
+        run = _Run(config, dataset, inputs.made_by, out, fabric, learner, reporter, stop, on_step)
         state_file = out / STATE_FILE
         if resume and state_file.exists():
             run.restore()
@@ -109,6 +109,7 @@ class _Run:
         self,
         config: Config,
         dataset: Dataset,
+        made_by: Mapping[str, str],
         out: Path,
         fabric: Fabric,
         learner: Learner,
@@ -116,7 +117,7 @@ class _Run:
         stop: StopRequest,
         on_step: Callable[[Progress], None] | None,
     ) -> None:
-        self.config, self.dataset, self.out, self.fabric = config, dataset, out, fabric
+        self.config, self.dataset, self.made_by, self.out, self.fabric = config, dataset, made_by, out, fabric
         self.reporter, self.stop, self.on_step = reporter, stop, on_step
         self.fingerprint = fingerprint(config, dataset)
         # Fabric's module wrapper copies what a forward pass returns, field by field; PanOutput is frozen. One device
@@ -271,6 +272,7 @@ class _Run:
             "beta": beta,
             "dataset": self.dataset.name,
             "checksum": self.dataset.checksum,
+            "inputs": dict(self.made_by),
         }
         save_pretrained(self.model, self.out / name, user_ids=self.dataset.user_ids, extra=extra)
 

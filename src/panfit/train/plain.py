@@ -24,7 +24,13 @@ def fit_plain(config: Config, dataset: Dataset, inputs: ItemInputs, out: Path, *
     fit_plain_model(model, dataset, inputs)
     result = evaluate(model, dataset, split="val", negatives="random", resamples=0)
     begin_folder(out, config, dataset, resume=resume)
-    extra = {"epoch": 0, "beta": 1.0, "dataset": dataset.name, "checksum": dataset.checksum}
+    extra = {
+        "epoch": 0,
+        "beta": 1.0,
+        "dataset": dataset.name,
+        "checksum": dataset.checksum,
+        "inputs": dict(inputs.made_by),
+    }
     for name in ("last", "best"):
         save_pretrained(model, out / name, user_ids=dataset.user_ids, extra=extra)
     seconds = time.monotonic() - started
