@@ -21,7 +21,6 @@ from pathlib import Path
 
 import torch
 
-from panfit.scoring import OutfitScorer
 from panfit.config import Config
 from panfit.data.folder import read_dataset, write_dataset
 from panfit.data.table import import_table
@@ -38,6 +37,7 @@ from panfit.reproduce.rows import TABLE_NAMES, TableName
 from panfit.reproduce.run import reproduce
 from panfit.reproduce.training import train_run
 from panfit.results import write_result
+from panfit.scoring import OutfitScorer
 from panfit.train.loop import fit
 from panfit.train.pretrain import TRUNK_FILE
 from panfit.train.run_folder import CONFIG_FILE

@@ -18,9 +18,6 @@ from panfit.errors import DataError
 from panfit.exits import Pipeline
 from tests.shop import make_shop
 
-COMING = {"batch"}
-"""Names that have a place in the help, and no command yet. Whoever adds the command takes its name out."""
-
 SETTINGS = """
 seed = 3
 [images]
@@ -59,18 +56,17 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_help_lists_the_stages_in_the_pipelines_order() -> None:
     shown, _ = call("--help")
-    places = [shown.index(f"│ {name} ") for name in Pipeline.ORDER if name not in COMING]
+    places = [shown.index(f"│ {name} ") for name in Pipeline.ORDER]
     assert places == sorted(places)
 
 
 def test_every_place_in_the_pipeline_has_its_command() -> None:
-    assert set(get_group(app).commands) == set(Pipeline.ORDER) - COMING
+    assert set(get_group(app).commands) == set(Pipeline.ORDER)
     assert len(set(Pipeline.ORDER)) == len(Pipeline.ORDER)
 
 
 def test_a_name_that_no_command_bears_is_no_command() -> None:
-    for name in COMING:
-        assert f"No such command '{name}'" in call(name, status=2)[1]
+    assert "No such command 'dress'" in call("dress", status=2)[1]
 
 
 def test_without_arguments_the_help_is_shown() -> None:

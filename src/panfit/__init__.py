@@ -11,12 +11,15 @@ if TYPE_CHECKING:
     from panfit import errors as errors
     from panfit import metrics as metrics
     from panfit import outfits as outfits
+    from panfit.batch import BatchReport as BatchReport
+    from panfit.batch import recommend_all as recommend_all
     from panfit.config import Config as Config
     from panfit.data.check import check_dataset as check_dataset
     from panfit.data.folder import read_dataset as read_dataset
     from panfit.data.folder import write_dataset as write_dataset
     from panfit.data.polyvore_u import import_polyvore_u as import_polyvore_u
     from panfit.data.table import import_table as import_table
+    from panfit.errors import CacheError as CacheError
     from panfit.errors import CheckpointError as CheckpointError
     from panfit.errors import ConfigError as ConfigError
     from panfit.errors import DataError as DataError
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from panfit.errors import UnknownIdError as UnknownIdError
     from panfit.evaluate import Result as Result
     from panfit.evaluate import compare as compare
+    from panfit.explain import Explanation as Explanation
+    from panfit.explain import Swap as Swap
     from panfit.loading import load as load
     from panfit.model.pan import Pan as Pan
     from panfit.new_items import NewItem as NewItem
@@ -57,11 +62,14 @@ _HOMES = {
     "panfit.newcomers": ("Newcomer",),
     "panfit.unseen": ("Photo",),
     "panfit.new_items": ("NewItem",),
+    "panfit.explain": ("Explanation", "Swap"),
+    "panfit.batch": ("recommend_all", "BatchReport"),
     "panfit.errors": (
         "PanfitError",
         "DataError",
         "ConfigError",
         "CheckpointError",
+        "CacheError",
         "FeatureStoreError",
         "UnknownIdError",
         "TrainingError",

@@ -18,6 +18,9 @@ from panfit.model.checkpoint import CheckpointInfo
 from panfit.outfits import Dataset
 from panfit.recommend import Recommender
 
+CODES_FOLDER = "codes"
+"""Where a run keeps code tables, in its own folder."""
+
 
 def load(
     run: str | Path,
@@ -26,6 +29,7 @@ def load(
     device: str | torch.device = "cpu",
     allow_changed: bool = False,
     trunk_weights: str | Path | None = None,
+    cache: str | Path | None = CODES_FOLDER,
 ) -> Recommender:
     """The Recommender of a run's best checkpoint.
 
@@ -37,8 +41,10 @@ def load(
             users, slots and categories are the same, its items and likes may be others. For PAN alone.
         trunk_weights: for a model on stored maps that is to score new photos: the file of the weights of the trunk that
             made the maps, as `panfit features` took it, where it is not the run's ``backbone.weights``.
+        cache: where the users' code tables are kept for later processes, a folder in RUN or any other; None: nowhere.
 
     Raises:
+        CacheError: the cache folder holds something else.
         CheckpointError: no checkpoint, a damaged one, a data set that is not the one it was trained on (nor a changed
             one, where that is allowed), or stored maps that were made by something else.
         DataError: the data set is not where it was, its files are damaged, or it lacks photos or text.
@@ -56,7 +62,14 @@ def load(
     inputs = build_inputs(dataset, _settled(info, is_changed=is_changed))
     _check_inputs(inputs, info, is_changed=is_changed)
     beta = float(info.extra.get("beta", 1.0))
-    return Recommender(model.to(device), dataset, inputs, beta=beta, trunk_weights=trunk_weights)
+    return Recommender(
+        model.to(device),
+        dataset,
+        inputs,
+        beta=beta,
+        trunk_weights=trunk_weights,
+        cache=None if cache is None else folder.parent / cache,
+    )
 
 
 def _read_record(path: Path) -> dict[str, Any]:

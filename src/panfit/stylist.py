@@ -43,7 +43,8 @@ class Stylist:
         dataset: translates ids.
         inputs: the data set's items, as the model sees them.
         beta: of the relaxed codes (decision D7): as trained.
-        cache_bytes: bound on the kept codes.
+        cache_bytes: bound on the codes kept in memory.
+        cache: the folder where whole tables of codes are kept for later processes; None: in memory alone.
         trunk_weights: of the trunk that made stored maps, for new photos; None: where ``backbone.weights`` says.
     """
 
@@ -55,6 +56,7 @@ class Stylist:
         *,
         beta: float = 1.0,
         cache_bytes: int = CACHE_BYTES,
+        cache: Path | None = None,
         trunk_weights: str | Path | None = None,
     ) -> None:
         self.model = model
@@ -65,7 +67,7 @@ class Stylist:
         self.scorer = make_scorer(model, inputs, beta=beta)
         self._offered = np.ones(len(dataset.catalogue), dtype=np.bool_)  # (N,)
         if isinstance(self.scorer, OutfitScorer):
-            tables = CodeTables(self.scorer.coder, max_bytes=cache_bytes)
+            tables = CodeTables(self.scorer.coder, max_bytes=cache_bytes, folder=cache)
             self._cached_scores = CachedScores(tables)
             self._completer = Completer(tables)
             unseen = UnseenInputs(self.pan, inputs, trunk_weights=trunk_weights)
@@ -234,6 +236,11 @@ class Stylist:
     def offer(self, item_ids: Iterable[str]) -> None:
         """The opposite of `withdraw`; all items are offered at first."""
         self._offered[self.ids.item_rows(item_ids)] = True
+
+    @property
+    def withdrawn(self) -> tuple[str, ...]:
+        """The items that are not offered, in the catalogue's order."""
+        return tuple(self.dataset.catalogue.item_ids[row] for row in np.flatnonzero(~self._offered).tolist())
 
     def _answer(self, user: User | Users, one: Callable[[User], Answer]) -> Answer | Answers:
         self._check_users(user)  # all of them, before anything is scored

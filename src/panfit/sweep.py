@@ -28,8 +28,8 @@ Packed = NDArray[np.uint8]
 Progress = Callable[[int, int], None]
 """Called with (items done, items in all)."""
 
-CACHE_NUMBERS = 1 << 20
-"""Numbers of the maps that are worked on at a time: 4 MiB, which stays in a core's share of the cache."""
+CACHE_NUMBERS = 5 << 18
+"""Numbers of the maps that are worked on at a time: 5 MiB, which stays in a core's share of the cache."""
 ENCODED_NUMBERS = 1 << 22
 """Numbers of the features that are encoded at a time: 16 MiB."""
 ENCODED_ITEMS = 2048

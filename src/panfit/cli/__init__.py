@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from panfit.cli import (
+    batch_command,
     data_commands,
     explain_command,
     import_commands,
@@ -38,6 +39,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     newcomer_command.newcomer,
     explain_command.explain,
     outfit_commands.prepare,
+    batch_command.batch,
 )
 """A command is called what its function is called, and helps with its docstring."""
 

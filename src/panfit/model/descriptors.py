@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-BLOCK = {"cpu": 2**18}
+BLOCK = {"cpu": 2**19}
 """Elements of the gated map that exist at a time: on a CPU as many as stay in the cache; elsewhere `OTHER_BLOCK`."""
 OTHER_BLOCK = 2**26
 STRIDES = 16
