@@ -16,7 +16,7 @@ from typing import Any
 
 from panfit.errors import DataError, PanfitError
 from panfit.files import write_aside
-from panfit.reproduce import options
+from panfit.reproduce import beyond, options
 from panfit.reproduce.rows import TABLES
 from panfit.reproduce.sections import (
     anchor,
@@ -68,6 +68,9 @@ def whole_document(files: Contents) -> str:
         PAPERS: [f"{READING} {SPREADS} {CEILINGS}", f"**Row by row.** {MARGINS}", *papers] if papers else [],
         "What decides whether attention works": [options.READING, *studies] if studies else [],
         "Recipes, codes, and a world without signal": list(plain.values()),
+        "Newcomers": _present(beyond.newcomers_section(files)),
+        "Are explanations faithful?": _present(beyond.faithfulness_section(files)),
+        "Search and tables": _present(beyond.search_section(files)),
         "Benchmarks": [benchmarks] if benchmarks else [],
     }
     known += [f"[{title}]({anchor(title)})" for title, parts in chapters.items() if parts and title != PAPERS]
@@ -138,6 +141,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             write_aside(path, text)
             LOGGER.info("wrote %s", path)
     return 1 if chosen.check and stale else 0
+
+
+def _present(text: str) -> list[str]:
+    return [text] if text else []
 
 
 def _by_dataset(files: Contents) -> dict[str, Contents]:
