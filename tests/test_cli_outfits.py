@@ -56,6 +56,25 @@ def test_complete_prints_what_the_library_says(world: Path, recommender: panfit.
     assert len(outfits_of(stdout)) == 10
 
 
+def test_a_users_table_is_made_once_for_all_commands(world: Path, recommender: panfit.Recommender) -> None:
+    user = recommender.dataset.user_ids[3]
+    given = f"shoe={recommender.dataset.catalogue.ids(recommender.dataset.likes['test'].items[0].tolist())[2]}"
+    before = set((world / "run" / "codes").rglob("*.safetensors"))
+    first, _ = call("complete", world / "run", "--user", user, "--item", given, "--json")
+    written = set((world / "run" / "codes").rglob("*.safetensors")) - before
+    assert written
+    times = {path: path.stat().st_mtime_ns for path in written}
+    again, _ = call("complete", world / "run", "--user", user, "--item", given, "--json")
+    assert again == first
+    assert {path: path.stat().st_mtime_ns for path in written} == times
+    (table,) = (path for path in written if path.name != "items.safetensors")
+    table.write_bytes(table.read_bytes()[:-1] + b"?")
+    _, stderr = call("complete", world / "run", "--user", user, "--item", given, status=2)
+    assert "Remove it, it is made again" in stderr
+    table.unlink()
+    assert call("complete", world / "run", "--user", user, "--item", given, "--json")[0] == first
+
+
 def test_compose_from_ones_own_wardrobe(world: Path, recommender: panfit.Recommender, tmp_path: Path) -> None:
     user = recommender.dataset.user_ids[0]
     mine = [str(item) for row in recommender.dataset.likes["train"].items[:4].tolist() for item in

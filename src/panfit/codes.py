@@ -62,6 +62,11 @@ class CodeTables:
             self._settle(viewer, table)
         return table.take(items)
 
+    @property
+    def are_kept(self) -> bool:
+        """Whether whole tables are written to a folder."""
+        return self._folder is not None
+
     def is_made(self, viewer: Tensor, items: IntArray) -> BoolArray:
         """(n,) whether the codes of items (n,) are there already, as the embedding (D,) sees them."""
         return self._table(viewer).is_made(items)

@@ -139,6 +139,8 @@ class Completer:
         if alone or len(rows) < WHOLE_SHARE * len(whole):
             packed = self.tables.packed(viewer, rows)  # (n, V * D / 8)
             return Pool(rows, packed, CodeIndex(packed), np.ones(len(rows), dtype=np.bool_))
+        if self.tables.are_kept and len(of_category) <= PATIENCE:
+            self.tables.table(viewer)  # a whole table is written to disk, and the next process has it at once
         packed = self.tables.packed(viewer, whole)  # (m, V * D / 8)
         key = key_of(viewer), category, len(whole)  # new items make a new index
         index = self._indexes.pop(key, None) or CodeIndex(packed)

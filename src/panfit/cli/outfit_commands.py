@@ -58,16 +58,16 @@ def complete(
     as_json: Json = False,
 ) -> None:
     """The best ways to fill an outfit's open slots."""
+    given, among = given_items(item or []), ids_in_file(from_)  # a mistake there is told before torch is loaded
     from panfit.loading import load
 
-    given = given_items(item or [])
     recommender = load(run, data=data)
     person = whoever(recommender, user, newcomer)
     if search == "two-stage":
         with progress_bar("prototypes") as progress:
             recommender.prepare(progress=progress)
     outfits, scores = recommender.complete(
-        person, given, top, slots=slot or None, among=ids_in_file(from_), exclude=exclude or (), search=search
+        person, given, top, slots=slot or None, among=among, exclude=exclude or (), search=search
     )
     print_outfits(recommender.dataset, person, outfits, scores, as_json=as_json)
 
@@ -88,9 +88,9 @@ def compose(
     as_json: Json = False,
 ) -> None:
     """Whole outfits, around given items or from nothing, each item in few of them."""
+    given, among = given_items(item or []), ids_in_file(from_)  # a mistake there is told before torch is loaded
     from panfit.loading import load
 
-    given = given_items(item or [])
     recommender = load(run, data=data)
     person = whoever(recommender, user, newcomer)
     if search == "two-stage":
@@ -101,7 +101,7 @@ def compose(
         top,
         given=given,
         slots=slot or None,
-        among=ids_in_file(from_),
+        among=among,
         exclude=exclude or (),
         repeat=repeat,
         width=width,
