@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 import threading
 from collections.abc import Callable
@@ -513,3 +514,23 @@ def test_keys_are_of_an_embeddings_bits() -> None:
     assert len({key_of(each) for each in eyes}) == 3
     assert key_of(eyes[0]) == key_of(eyes[0].clone())
     assert key_of(eyes[0]) != key_of(torch.nextafter(eyes[0], torch.tensor(9.0)))
+
+
+def test_tables_together_take_a_bounded_space(tmp_path: Path) -> None:
+    """The longest unused leave first, whatever model they are of; reading is using; the last one written stays."""
+    items = np.arange(5 * 16, dtype=np.uint8).reshape(5, 16)
+    table = np.arange(5 * 8, dtype=np.uint8).reshape(5, 8)
+    files = code_files.CodeFiles(tmp_path, model="ab", items=items)
+    for viewer in ("aa", "bb"):
+        assert files.write(viewer, table)
+    size = files.path("aa").stat().st_size
+    for place, viewer in enumerate(("aa", "bb")):  # the clock may be too coarse to tell them apart
+        os.utime(files.path(viewer), ns=(place, place))
+    assert files.read("aa", 8) is not None
+    other = code_files.CodeFiles(tmp_path, model="cd", items=items, max_bytes=2 * size + 10)
+    assert other.write("cc", table)
+    assert [files.path(viewer).exists() for viewer in ("aa", "bb")] == [True, False]
+    least = code_files.CodeFiles(tmp_path, model="cd", items=items, max_bytes=1)
+    assert least.write("dd", table)
+    assert [path.name for path in tmp_path.rglob("??.safetensors")] == ["dd.safetensors"]
+    np.testing.assert_array_equal(least.read("dd", 8), table)

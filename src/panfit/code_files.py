@@ -6,10 +6,12 @@
 
 MODEL is a fingerprint of all that makes codes but the user table; CATALOGUE one of the items' fingerprints; VIEWER one
 of the embedding. Another model or catalogue thus has other files, and what an older catalogue's table says of items
-that are still the same can be taken over. Files are written aside, then renamed. A file or folder that is not what its
-name says is a `CacheError`; one that cannot be written is a warning. Never imports train.
+that are still the same can be taken over. Files are written aside, then renamed, and together take a bounded space. A
+file or folder that is not what its name says is a `CacheError`; one that cannot be written is a warning. Never imports
+train.
 """
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -34,6 +36,8 @@ FORMAT = "1"
 MARK_FILE, ITEMS_FILE, SUFFIX = "panfit-codes.json", "items.safetensors", ".safetensors"
 MARK = {"format": FORMAT, "holds": "panfit's cached code tables; the folder may be removed at any time"}
 TENSOR = "rows"
+MOST_BYTES = 10 << 30
+"""Of all tables in a folder; the longest unused leave first."""
 MOST_HEADER_BYTES = 1 << 16
 """A longer header is not one of ours."""
 
@@ -47,13 +51,15 @@ class CodeFiles:
         folder: FOLDER; made when the first table is written.
         model: the model's fingerprint, a word of hexadecimal digits.
         items: (N, 16) the items' fingerprints.
+        max_bytes: bound on all tables in the folder, of whatever model; the last one stays even beyond it.
 
     Raises:
         CacheError: ``folder`` holds something else.
     """
 
-    def __init__(self, folder: Path, *, model: str, items: Rows) -> None:
+    def __init__(self, folder: Path, *, model: str, items: Rows, max_bytes: int = MOST_BYTES) -> None:
         check_folder(folder)
+        self._max_bytes = max_bytes
         self._root, self._model = folder, model
         self._items = np.ascontiguousarray(items)
         self._catalogue = catalogue_fingerprint(self._items)
@@ -70,7 +76,11 @@ class CodeFiles:
         Raises:
             CacheError: the file is damaged, or not this viewer's.
         """
-        return _read(self.path(viewer), self._said(viewer), (len(self._items), num_bytes))
+        table = _read(self.path(viewer), self._said(viewer), (len(self._items), num_bytes))
+        if table is not None:
+            with contextlib.suppress(OSError):  # a read-only disk
+                os.utime(self.path(viewer))  # used just now
+        return table
 
     def older(self, viewer: str, num_bytes: int) -> tuple[NDArray[np.int64], Rows]:
         """What tables of other catalogues say of items that are still the same: (m,) item rows, rising, and (m, b).
@@ -109,11 +119,28 @@ class CodeFiles:
             if not (self._folder / ITEMS_FILE).exists():
                 _write(self._folder / ITEMS_FILE, self._said(ITEMS_FILE), self._items)
             _write(self.path(viewer), self._said(viewer), table)
+            self._make_room(self.path(viewer))
         except OSError as error:
             self._can_write = False
             log.warning("%s: code tables cannot be kept there (%s): they stay in memory", self._root, error.strerror)
             return False
         return True
+
+    def _make_room(self, written: Path) -> None:
+        """Remove tables, the longest unused first and the one just written never, until the others fit."""
+        tables = []
+        for path in self._root.glob(f"*/*/*{SUFFIX}"):
+            with contextlib.suppress(OSError):  # another process removed it meanwhile
+                if path.name != ITEMS_FILE:
+                    found = path.stat()
+                    tables.append((found.st_mtime_ns, found.st_size, path))
+        held = sum(size for _, size, _ in tables)
+        for _, size, path in sorted(tables):
+            if held <= self._max_bytes:
+                break
+            if path != written:
+                path.unlink(missing_ok=True)
+                held -= size
 
     def _said(self, name: str, catalogue: str | None = None) -> dict[str, str]:
         """What a file's header says besides its checksum."""
