@@ -1,8 +1,10 @@
 """`panfit complete`, `compose` and `similar`: what they print is what the library says; mistakes are one message."""
 
+import dataclasses
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import panfit
@@ -63,16 +65,29 @@ def test_a_users_table_is_made_once_for_all_commands(world: Path, recommender: p
     first, _ = call("complete", world / "run", "--user", user, "--item", given, "--json")
     written = set((world / "run" / "codes").rglob("*.safetensors")) - before
     assert written
-    times = {path: path.stat().st_mtime_ns for path in written}
+    inodes = {path: path.stat().st_ino for path in written}
     again, _ = call("complete", world / "run", "--user", user, "--item", given, "--json")
     assert again == first
-    assert {path: path.stat().st_mtime_ns for path in written} == times
+    assert {path: path.stat().st_ino for path in written} == inodes  # not written again
     (table,) = (path for path in written if path.name != "items.safetensors")
     table.write_bytes(table.read_bytes()[:-1] + b"?")
     _, stderr = call("complete", world / "run", "--user", user, "--item", given, status=2)
     assert "Remove it, it is made again" in stderr
     table.unlink()
     assert call("complete", world / "run", "--user", user, "--item", given, "--json")[0] == first
+
+
+def test_a_catalogue_that_has_changed_is_taken_where_asked(world: Path, recommender: panfit.Recommender) -> None:
+    today = world / "today"
+    if not today.exists():
+        dataset = recommender.dataset
+        likes = {**dataset.likes, "test": dataset.likes["test"].take(np.arange(3))}
+        panfit.write_dataset(dataclasses.replace(dataset, likes=likes, negatives={}, fitb={}), today, source="test")
+    user = recommender.dataset.user_ids[0]
+    _, stderr = call("recommend", world / "run", "--user", user, "--data", today, status=2)
+    assert "--allow-changed" in stderr
+    stdout, _ = call("recommend", world / "run", "--user", user, "--data", today, "--allow-changed", "--json")
+    assert outfits_of(stdout)
 
 
 def test_compose_from_ones_own_wardrobe(world: Path, recommender: panfit.Recommender, tmp_path: Path) -> None:

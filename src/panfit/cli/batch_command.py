@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from panfit.cli.options import Data, Json, Run
+from panfit.cli.options import Changed, Data, Json, Run
 from panfit.cli.terminal import stderr
 from panfit.errors import DataError
 from panfit.exits import EXIT_INTERRUPTED
@@ -33,6 +33,7 @@ def batch(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another file at --out, at the end.")] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Throw away what was begun.")] = False,
     data: Data = None,
+    changed: Changed = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -50,9 +51,9 @@ def batch(
                 show(done, total)
 
             report = recommend_all(
-                run, out, top=top, source=source, users=user_ids, data=data, engine=engine, workers=workers,
-                ray_address=ray_address, block_users=block_users, overwrite=overwrite, restart=restart,
-                progress=progress,
+                run, out, top=top, source=source, users=user_ids, data=data, allow_changed=changed,
+                engine=engine, workers=workers, ray_address=ray_address, block_users=block_users,
+                overwrite=overwrite, restart=restart, progress=progress,
             )  # fmt: skip
     except KeyboardInterrupt:
         if not total:

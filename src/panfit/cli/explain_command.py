@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from panfit.cli.asking import whoever
-from panfit.cli.options import Data, Json, NewcomerFile, Run, User
+from panfit.cli.options import Changed, Data, Json, NewcomerFile, Run, User
 from panfit.errors import ConfigError
 
 if TYPE_CHECKING:  # it brings torch, which a mistake on the command line does not need
@@ -30,6 +30,7 @@ def explain(
         Literal["relative", "absolute"], typer.Option(help="Where more than others look, or where at all.")
     ] = "relative",
     data: Data = None,
+    changed: Changed = False,
     as_json: Json = False,
 ) -> None:
     """Why a user likes an outfit: score parts, where he looks, the best swap."""
@@ -37,7 +38,7 @@ def explain(
     from panfit.figure import explanation_picture, photos_of
     from panfit.loading import load
 
-    recommender = load(run, data=data)
+    recommender = load(run, data=data, allow_changed=changed)
     items = tuple(item_id.strip() or None for item_id in outfit.split(","))
     explanation = recommender.explain(whoever(recommender, user, newcomer), items, against=against)
     photos = photos_of(explanation, recommender.dataset.catalogue, recommender.pan.config.images.fit)

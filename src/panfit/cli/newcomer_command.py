@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from panfit.cli.asking import outfits_in_file
-from panfit.cli.options import Data, Json, Run
+from panfit.cli.options import Changed, Data, Json, Run
 from panfit.errors import ConfigError
 
 Outfit = Annotated[list[str] | None, typer.Option(metavar="ID,ID,ID", help="An outfit; repeat the option.")]
@@ -26,6 +26,7 @@ def newcomer(
     ] = None,
     name: Annotated[str, typer.Option(help="What to call the newcomer.")] = "newcomer",
     data: Data = None,
+    changed: Changed = False,
     as_json: Json = False,
 ) -> None:
     """A user from a few likes, without training; goes wherever --newcomer does."""
@@ -34,7 +35,7 @@ def newcomer(
     liked, disliked = _outfits(like, likes), _outfits(dislike, dislikes)
     from panfit.loading import load
 
-    recommender = load(run, data=data)
+    recommender = load(run, data=data, allow_changed=changed)
     earlier = None if since is None else recommender.read_newcomer(since)
     made = recommender.newcomer(liked, disliked, name=name, since=earlier)
     recommender.write_newcomer(made, out)

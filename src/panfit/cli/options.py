@@ -12,3 +12,6 @@ User = Annotated[str | None, typer.Option(help="The user's id.")]
 NewcomerFile = Annotated[
     Path | None, typer.Option("--newcomer", metavar="FILE", help="Instead of a user: a file of `panfit newcomer`.")
 ]
+Changed = Annotated[
+    bool, typer.Option("--allow-changed", help="Take data that has changed since training, as today's catalogue.")
+]

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from panfit.cli.asking import given_items, ids_in_file, whoever
-from panfit.cli.options import Data, Json, NewcomerFile, Run, User
+from panfit.cli.options import Changed, Data, Json, NewcomerFile, Run, User
 from panfit.cli.terminal import print_outfits, progress_bar
 
 Given = Annotated[
@@ -34,11 +34,12 @@ def prepare(
     prototypes: Annotated[int, typer.Option(min=1, help="Clusters of users; the mean user comes on top.")] = 16,
     seed: Annotated[int, typer.Option(min=0, help="Of the clustering.")] = 0,
     data: Data = None,
+    changed: Changed = False,
 ) -> None:
     """Make the tables of a few taste prototypes, for two-stage search in a large catalogue."""
     from panfit.loading import load
 
-    recommender = load(run, data=data)
+    recommender = load(run, data=data, allow_changed=changed)
     with progress_bar("prototypes") as progress:
         tables = recommender.prepare(prototypes, seed=seed, progress=progress)
     print(f"{tables} tables of {len(recommender.dataset.catalogue)} items are ready")
@@ -55,13 +56,14 @@ def complete(
     top: Annotated[int, typer.Option(min=1, help="How many outfits.")] = 10,
     search: Search = "auto",
     data: Data = None,
+    changed: Changed = False,
     as_json: Json = False,
 ) -> None:
     """The best ways to fill an outfit's open slots."""
     given, among = given_items(item or []), ids_in_file(from_)  # a mistake there is told before torch is loaded
     from panfit.loading import load
 
-    recommender = load(run, data=data)
+    recommender = load(run, data=data, allow_changed=changed)
     person = whoever(recommender, user, newcomer)
     if search == "two-stage":
         with progress_bar("prototypes") as progress:
@@ -85,13 +87,14 @@ def compose(
     width: Width = 128,
     search: Search = "auto",
     data: Data = None,
+    changed: Changed = False,
     as_json: Json = False,
 ) -> None:
     """Whole outfits, around given items or from nothing, each item in few of them."""
     given, among = given_items(item or []), ids_in_file(from_)  # a mistake there is told before torch is loaded
     from panfit.loading import load
 
-    recommender = load(run, data=data)
+    recommender = load(run, data=data, allow_changed=changed)
     person = whoever(recommender, user, newcomer)
     if search == "two-stage":
         with progress_bar("prototypes") as progress:
@@ -119,13 +122,14 @@ def similar(
     ] = None,
     top: Annotated[int, typer.Option(min=1, help="How many.")] = 10,
     data: Data = None,
+    changed: Changed = False,
     as_json: Json = False,
 ) -> None:
     """Users of like taste; with --item, items that look alike to the user."""
     from panfit.loading import load
     from panfit.present import similar_table
 
-    recommender = load(run, data=data)
+    recommender = load(run, data=data, allow_changed=changed)
     person = whoever(recommender, user, newcomer)
     if item is None:
         found, likeness = recommender.similar_users(person, top)

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 import typer
 
 from panfit.cli.asking import whoever
-from panfit.cli.options import Data, Json, NewcomerFile, Run, User
+from panfit.cli.options import Changed, Data, Json, NewcomerFile, Run, User
 from panfit.cli.terminal import print_outfits
 
 
@@ -18,12 +18,13 @@ def recommend(
         Literal["known", "composed"], typer.Option(help="From outfits that somebody likes, or new ones.")
     ] = "known",
     data: Data = None,
+    changed: Changed = False,
     as_json: Json = False,
 ) -> None:
     """A user's best outfits."""
     from panfit.loading import load
 
-    recommender = load(run, data=data)
+    recommender = load(run, data=data, allow_changed=changed)
     person = whoever(recommender, user, newcomer)
     outfits, scores = recommender.recommend(person, top=top, source=source)
     print_outfits(recommender.dataset, person, outfits, scores, as_json=as_json)
@@ -35,12 +36,13 @@ def score(
     user: User = None,
     newcomer: NewcomerFile = None,
     data: Data = None,
+    changed: Changed = False,
     as_json: Json = False,
 ) -> None:
     """How much a user likes given outfits."""
     from panfit.loading import load
 
-    recommender = load(run, data=data)
+    recommender = load(run, data=data, allow_changed=changed)
     outfits = [tuple(item_id.strip() or None for item_id in each.split(",")) for each in outfit]
     person = whoever(recommender, user, newcomer)
     print_outfits(recommender.dataset, person, outfits, recommender.score(person, outfits), as_json=as_json)
