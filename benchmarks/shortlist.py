@@ -101,7 +101,7 @@ def measure(model: Pan, inputs: ItemInputs) -> dict[str, Any]:
     """Both ways, viewer by viewer."""
     torch.set_num_threads(1)
     coder = ItemCoder(model, inputs)
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(1)  # other questions than those on which the share and the prototypes were chosen
     categories = inputs.categories.numpy()  # (N,)
     choices = [np.flatnonzero(categories == slot) for slot in range(3)]  # (n,) each
     everybody = model.user_embeddings(torch.arange(model.shape.num_users)).detach()  # (M, D)

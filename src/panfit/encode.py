@@ -187,11 +187,10 @@ class ItemMaps:
         self._maps = maps
         self._place[new] = old + np.arange(len(new))
 
-    def take(self, items: IntArray) -> Tensor:
-        """Maps (n, C, H, W) float32 of items (n,) that were kept, on the model's device."""
-        if self._are_maps:
-            return self._stored(items).to(device_of(self._model), torch.float32)
-        return self._maps[torch.from_numpy(self._place[items])].to(device_of(self._model), torch.float32)
+    def take(self, items: IntArray, *, out: Tensor | None = None) -> Tensor:
+        """Maps (n, C, H, W) float32 of items (n,) that were kept, on the model's device; in ``out`` if it is given."""
+        maps = self._stored(items) if self._are_maps else self._maps[torch.from_numpy(self._place[items])]
+        return maps.to(device_of(self._model), torch.float32) if out is None else out.copy_(maps)
 
     def _stored(self, items: IntArray) -> Tensor:
         """Maps (n, C, H, W) of items (n,) as they are stored: torch widens float16 far faster than numpy."""

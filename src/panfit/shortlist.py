@@ -22,10 +22,10 @@ from panfit.search import CodeIndex
 Progress = Callable[[int, int], None]
 """Called with (items done, items in all)."""
 
-NUM_PROTOTYPES = 16
+NUM_PROTOTYPES = 24
 NEAREST = 1
 """Prototypes that are asked for each viewer."""
-SHARE = 0.02
+SHARE = 0.04
 """Of a slot's candidates, how many are shortlisted; never fewer than `LEAST`."""
 LEAST = 256
 

@@ -6,9 +6,10 @@ thousands at a time. Each worker is one thread with one torch thread: that keeps
 stay in panfit.model. Never imports train.
 """
 
+import os
 import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
 import numpy as np
@@ -64,6 +65,7 @@ class Sweep:
         self._step = max(1, cache_numbers // (channels * height * width)) if on_cpu else BATCH_PAIRS
         self._task = max(self._step, min(encoded_items, ENCODED_NUMBERS // coder.model.backbone.head_dim))
         self._halves = _Halves(coder)
+        self._threads: tuple[tuple[int, int], ThreadPoolExecutor] | None = None
 
     def packed(self, viewer: Tensor, items: IntArray, *, progress: Progress | None = None) -> Packed:
         """Packed codes (n, V * D / 8) of items (n,), distinct and rising, as the embedding (D,) sees them.
@@ -83,15 +85,25 @@ class Sweep:
                     packed.append(self._codes(eyes, task))
                     _tell(progress, packed, items)
                 return _joined(packed, self.num_bytes)
-            pool = ThreadPoolExecutor(workers, "sweep", initializer=torch.set_num_threads, initargs=(1,))
+            waiting = [self._pool(workers).submit(self._codes, eyes, task) for task in tasks]
             try:
-                for codes in pool.map(lambda task: self._codes(eyes, task), tasks):
-                    packed.append(codes)
+                for codes in waiting:
+                    packed.append(codes.result())
                     _tell(progress, packed, items)
             finally:
-                pool.shutdown(cancel_futures=True)
+                for each in waiting:
+                    each.cancel()
+                wait(waiting)
                 torch.set_num_threads(num_threads)  # a worker's 1 is its own, but new threads would start with it too
         return _joined(packed, self.num_bytes)
+
+    def _pool(self, workers: int) -> ThreadPoolExecutor:
+        """Threads that stay: each keeps its part of the memory allocator, which new ones would fill anew."""
+        made_for = workers, os.getpid()  # a forked process has none of its parent's threads
+        if self._threads is None or self._threads[0] != made_for:
+            pool = ThreadPoolExecutor(workers, "sweep", initializer=torch.set_num_threads, initargs=(1,))
+            self._threads = made_for, pool
+        return self._threads[1]
 
     @property
     def num_bytes(self) -> int:
@@ -108,15 +120,18 @@ class Sweep:
         model, inputs = self.coder.model, self.coder.inputs
         with torch.inference_mode():  # of this thread
             blocks = [items[first : first + self._step] for first in range(0, len(items), self._step)]  # each (n,)
-            features = torch.cat([self._features(eyes, block) for block in blocks])  # (t, E)
+            features = torch.empty(len(items), model.backbone.head_dim, device=device_of(model))  # (t, E)
+            maps = torch.empty(self._step, *model.backbone.map_shape, device=device_of(model))  # (step, C, H, W)
+            for place, block in zip(range(0, len(items), self._step), blocks, strict=True):
+                features[place : place + len(block)] = self._features(eyes, block, maps[: len(block)])
             categories = inputs.categories[torch.from_numpy(items)].to(features.device)  # (t,)
             image_logits = model.image_encoder(features, categories)  # (t, D)
             logits = stack_logits(image_logits, self._halves.text_logits(items, categories))  # (t, V, D)
             return pack_codes(hash_code(logits, binary=True)).flatten(1).cpu().numpy()
 
-    def _features(self, eyes: "_Eyes", items: IntArray) -> Tensor:
-        """What the image encoder is given of items (n,) -> (n, E)."""
-        maps = self.coder.maps.take(items)  # (n, C, H, W)
+    def _features(self, eyes: "_Eyes", items: IntArray, maps: Tensor) -> Tensor:
+        """What the image encoder is given of items (n,) -> (n, E); ``maps`` (n, C, H, W) is written to."""
+        self.coder.maps.take(items, out=maps)
         half = self._halves.item_half(items, maps)
         views = eyes.views if len(items) == self._step else lay_out_one(eyes.views.users[0, 0], len(items))
         features, _ = self.coder.model.view_features(maps, half, eyes.half, views)

@@ -31,7 +31,7 @@ Search = Annotated[
 
 def prepare(
     run: Run,
-    prototypes: Annotated[int, typer.Option(min=1, help="Clusters of users; the mean user comes on top.")] = 16,
+    prototypes: Annotated[int, typer.Option(min=1, help="Clusters of users; the mean user comes on top.")] = 24,
     seed: Annotated[int, typer.Option(min=0, help="Of the clustering.")] = 0,
     data: Data = None,
     changed: Changed = False,
