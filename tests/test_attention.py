@@ -81,6 +81,26 @@ def look(attention: UserAwareAttention, feature_map: Tensor, users: Tensor, *, b
     return attention(feature_map, attention.item_half(feature_map), users[:, None], beta=beta)  # type: ignore[no-any-return]
 
 
+@pytest.mark.parametrize("user_map", ["map", "query"])
+@pytest.mark.parametrize("gate", list(GATES))
+def test_one_viewer_may_gate_the_map_in_place(gate: str, user_map: str) -> None:
+    """`look_alone` is `look` with C_u in the map: the same S_u, the same pooled features."""
+    attention = make(gate=gate, user_map=user_map)
+    feature_map, users, _ = (each.detach() for each in draw())
+    half = attention.item_half(feature_map)
+    viewer = attention.viewer_half(users[:NUM_ITEMS, None], beta=1.0)  # of NUM_ITEMS rows of one viewer
+    views = attention.views(torch.arange(NUM_ITEMS), users[:NUM_ITEMS], num_items=NUM_ITEMS)
+    with torch.no_grad():
+        wanted = attention.look(feature_map, half, viewer)
+        pooled = PoolHead(MAP_SHAPE).attended(feature_map, wanted, views)
+        written = feature_map.clone()
+        got = attention.look_alone(written, half, viewer)
+    torch.testing.assert_close(written, feature_map * wanted.channel[:, 0, :, None, None])
+    assert (got.channel == 1).all()
+    torch.testing.assert_close(got.spatial, wanted.spatial)
+    torch.testing.assert_close(PoolHead(MAP_SHAPE).attended(written, got, views), pooled)
+
+
 @pytest.mark.parametrize("side", [1, 3, 7])
 def test_the_convolution_is_a_convolution(side: int) -> None:
     attention = make(kernel_size=side).spatial

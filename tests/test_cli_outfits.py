@@ -90,6 +90,22 @@ def test_a_catalogue_that_has_changed_is_taken_where_asked(world: Path, recommen
     assert outfits_of(stdout)
 
 
+def test_photos_are_scored_from_the_command_line(world: Path, recommender: panfit.Recommender) -> None:
+    catalogue, user = recommender.dataset.catalogue, recommender.dataset.user_ids[0]
+    rows = recommender.dataset.likes["test"].items[0].tolist()
+    files = [str(catalogue.image_root / str(catalogue.images[row])) for row in rows]
+    stdout, _ = call("score", world / "run", "--user", user, "--photo", ",".join(files), "--json")
+    ((items, value),) = outfits_of(stdout)
+    assert items == tuple(files)
+    assert value == pytest.approx(float(recommender.score(user, [[Path(file) for file in files]])[0]))
+    shown, _ = call("score", world / "run", "--user", user, "--photo", f"{files[0]},,{files[2]}")
+    assert "outfits for" in shown
+    _, stderr = call("score", world / "run", "--user", user, status=2)
+    assert "no outfit is given" in stderr
+    _, stderr = call("score", world / "run", "--user", user, "--photo", f"{world}/config.toml,,", status=2)
+    assert "config.toml" in stderr
+
+
 def test_compose_from_ones_own_wardrobe(world: Path, recommender: panfit.Recommender, tmp_path: Path) -> None:
     user = recommender.dataset.user_ids[0]
     mine = [str(item) for row in recommender.dataset.likes["train"].items[:4].tolist() for item in

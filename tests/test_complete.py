@@ -286,6 +286,27 @@ def test_similar_items_share_bits_as_the_user_sees_them(recommender: Recommender
         recommender.similar_items("eve", "hat")
 
 
+def test_every_answer_comes_in_a_batch(recommender: Recommender) -> None:
+    me = Newcomer("me", likes=(), dislikes=(), embedding=torch.randn(16, generator=torch.Generator().manual_seed(1)))
+    users: list[str | Newcomer] = ["eve", me, "ann"]
+    outfits = [("top-1", None, "bottom-2", "shoe-3"), ("top-1", "top-2", "bottom-4", None)]
+    for user, scores in zip(users, recommender.score(users, outfits), strict=True):
+        np.testing.assert_array_equal(scores, recommender.score(user, outfits))
+    for user, (ids, likeness) in zip(users, recommender.similar_users(users, 2), strict=True):
+        alone, alone_likeness = recommender.similar_users(user, 2)
+        assert ids == alone
+        np.testing.assert_array_equal(likeness, alone_likeness)
+    for user, (ids, likeness) in zip(users, recommender.similar_items(users, "shoe-1", 3), strict=True):
+        alone, alone_likeness = recommender.similar_items(user, "shoe-1", 3)
+        assert ids == alone
+        np.testing.assert_array_equal(likeness, alone_likeness)
+    for user, (some, values) in zip(users, zip(*recommender.compose(users, 3), strict=True), strict=True):
+        assert some == recommender.compose(user, 3)[0]
+        np.testing.assert_array_equal(values, recommender.compose(user, 3)[1])
+    with pytest.raises(UnknownIdError, match="no user 'you'"):
+        recommender.score(["ann", "you"], outfits)
+
+
 def test_mistakes_say_what_to_do(recommender: Recommender) -> None:
     whole = {"top": "top-1", "bottom": "bottom-2", "shoe": "shoe-3"}
     with pytest.raises(UnknownIdError, match="no user 'anna'; the nearest: 'ann'"):

@@ -15,6 +15,7 @@ from panfit.answers import Codes
 from panfit.codes import CodeTables
 from panfit.config import Config
 from panfit.data.folder import read_dataset, write_dataset
+from panfit.encode import Progress
 from panfit.errors import CheckpointError, DataError, UnknownIdError
 from panfit.features.inputs import ItemInputs
 from panfit.loading import load
@@ -22,7 +23,7 @@ from panfit.model.checkpoint import save_pretrained
 from panfit.model.pan import Pan, PanShape
 from panfit.outfits import ABSENT, Dataset, IntArray, Outfits
 from panfit.recommend import Recommender
-from panfit.sweep import Packed, Progress
+from panfit.sweep import Packed
 
 CONFIG = Config.parse(
     {

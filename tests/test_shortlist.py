@@ -11,6 +11,7 @@ from torch import Tensor
 
 from panfit import complete, shortlist
 from panfit.codes import CodeTables
+from panfit.encode import Progress
 from panfit.model.hashing import unpack_codes
 from panfit.newcomers import Newcomer
 from panfit.outfits import IntArray
@@ -18,7 +19,7 @@ from panfit.recommend import Recommender
 from panfit.scoring import OutfitScorer
 from panfit.search import CodeIndex, Found
 from panfit.shortlist import Shortlister, taste_prototypes
-from panfit.sweep import Packed, Progress
+from panfit.sweep import Packed
 from tests.contracts.search_contract import SearchContract
 from tests.test_complete import make_dataset, make_recommender
 

@@ -14,6 +14,8 @@ Answer = tuple[list[OutfitIds], FloatArray]
 """Outfits of item ids, None where nothing is worn, and their scores (n,), falling."""
 Answers = tuple[list[list[OutfitIds]], list[FloatArray]]
 """A list of outfits and a list of scores, one a user."""
+Alike = tuple[list[str], FloatArray]
+"""Ids, and how alike they are (n,), falling."""
 Users = list[User] | list[str] | list[Newcomer] | tuple[User, ...]
 
 

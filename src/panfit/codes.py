@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from panfit.code_files import CodeFiles, check_folder
-from panfit.encode import FloatArray, ItemCoder
+from panfit.encode import FloatArray, ItemCoder, Progress
 from panfit.features.fingerprints import item_fingerprints
 from panfit.features.inputs import ItemInputs
 from panfit.model.hashing import pack_codes, unpack_codes
 from panfit.outfits import ABSENT, BoolArray, IntArray
 from panfit.scoring import predict
-from panfit.sweep import Packed, Progress, Sweep
+from panfit.sweep import Packed, Sweep
 
 WORTH_A_SWEEP = 256
 """From so many items on `Sweep` makes them, which starts threads and keeps what the next viewer needs too."""
@@ -38,6 +38,9 @@ class CodeTables:
         max_bytes: bound on what is held in memory, memory maps aside; the last viewer's table is held even beyond it.
         folder: where tables are kept; None: in memory alone.
 
+    Attributes:
+        progress: told whenever many codes are made, where a call names nobody else to tell; None: nobody.
+
     Raises:
         CacheError: ``folder`` holds something else; or later, where a table is asked for, a file there is damaged.
     """
@@ -47,6 +50,7 @@ class CodeTables:
         self._sweep = Sweep(coder)
         self._max_bytes = max_bytes
         self._held: OrderedDict[bytes, _Table] = OrderedDict()
+        self.progress: Progress | None = None
         self._folder = folder
         self._files: CodeFiles | None = None
         self._fingerprints: Packed | None = None  # (N, 16)
@@ -92,7 +96,7 @@ class CodeTables:
     def _make(self, viewer: Tensor, items: IntArray, progress: Progress | None) -> Packed:
         """Packed codes (n, V * D / 8) of items (n,), distinct and rising."""
         if len(items) >= WORTH_A_SWEEP:
-            return self._sweep.packed(viewer, items, progress=progress)
+            return self._sweep.packed(viewer, items, progress=progress or self.progress)
         codes = self.coder.codes(viewer[None], np.zeros_like(items), items, binary=True)  # (n, V, D)
         return pack_codes(codes).flatten(1).cpu().numpy()
 

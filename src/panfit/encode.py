@@ -7,7 +7,7 @@ are encoded alike. Never imports train.
 import ctypes
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -23,6 +23,8 @@ from panfit.model.pan import Pan
 from panfit.outfits import ABSENT, IntArray
 
 FloatArray = NDArray[np.float64]
+Progress = Callable[[int, int], None]
+"""Called with (items done, items in all), where the trunk has to run once for its part and again for the codes'."""
 MapDtype = Literal["auto", "float32", "float16"]
 
 BATCH_ITEMS = 64
@@ -170,7 +172,7 @@ class ItemMaps:
         self._inputs = inputs
         self._place = np.concatenate([self._place, np.full(more, ABSENT, dtype=np.int64)])
 
-    def keep(self, items: IntArray) -> None:
+    def keep(self, items: IntArray, *, progress: Progress | None = None) -> None:
         """Run the trunk on those of the items (n,), distinct, that it has not seen."""
         if self._are_maps:
             return
@@ -184,6 +186,8 @@ class ItemMaps:
             rows = new[first : first + self._batch_items]
             inputs = self._inputs.batch(rows).to(device_of(self._model))
             maps[old + first : old + first + len(rows)] = self._model.feature_maps(inputs)
+            if progress is not None:
+                progress(first + len(rows), len(new))
         self._maps = maps
         self._place[new] = old + np.arange(len(new))
 

@@ -114,9 +114,7 @@ def _check_same(dataset: Dataset, info: CheckpointInfo, record: dict[str, Any], 
         return True
     else:
         difference = f"found checksum {dataset.checksum}, wanted {wanted}"
-        remedy += (
-            ". A later state of it is taken with allow_changed=True (--allow-changed), if the model is PAN"
-        )
+        remedy += ". A later state of it is taken with allow_changed=True (--allow-changed), if the model is PAN"
     raise CheckpointError(
         f"{info.folder}: the data set {dataset.name!r} is not the one that this model was trained on: {difference}. "
         f"{remedy}"

@@ -28,6 +28,8 @@ from panfit.unseen import Photo, Picture, UnseenInputs
 
 Wearable = str | Path | Image.Image | Photo | None
 """What may stand in a slot: an item id, a photo, or nothing. A string is always an id, never a path."""
+Worn = Wearable | Sequence[Wearable]
+"""An outfit; or, in a list that is itself one outfit, what stands in a slot."""
 
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".avif", ".jp2", ".ppm")
 

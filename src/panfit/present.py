@@ -80,7 +80,8 @@ def outfit_table(
     for place, (outfit, score) in enumerate(zip(outfits, scores, strict=True), start=1):
         cells = []
         for item_id in outfit:
-            title = None if item_id is None else catalogue.titles[catalogue.row_of[item_id]]
+            row = None if item_id is None else catalogue.row_of.get(item_id)  # None: a photo that is in no catalogue
+            title = None if row is None else catalogue.titles[row]
             cells.append(escape(item_id or "-") + (f"\n[dim]{escape(title)}[/dim]" if title else ""))
         table.add_row(str(place), f"{score:.3f}", *cells)
     return table

@@ -17,11 +17,11 @@ from typing import Unpack, overload
 import numpy as np
 from torch import Tensor
 
-from panfit.answers import Answer, Answers, Codes, Options, Source, Users
+from panfit.answers import Alike, Answer, Answers, Codes, Options, Source, Users
 from panfit.encode import FloatArray
 from panfit.explain import Explanation, explain_outfit
 from panfit.ids import OutfitIds
-from panfit.new_items import Wearable, WornIds
+from panfit.new_items import Worn, WornIds
 from panfit.newcomer_file import model_fingerprint, read_newcomer, write_newcomer
 from panfit.newcomers import Newcomer, NewcomerFitter, User, check_opinions
 from panfit.outfits import ABSENT, IntArray, Outfits
@@ -86,13 +86,18 @@ class Recommender(Stylist):
         candidates = self.candidates if among is None else _distinct(self.ids.outfit_rows(among))  # (C, S)
         return self._answer(user, lambda each: self._best(each, candidates, top, exclude_known, codes))
 
+    @overload
+    def score(self, user: User, outfits: Iterable[Worn], *, codes: Codes = "binary") -> FloatArray: ...
+    @overload
+    def score(self, user: Users, outfits: Iterable[Worn], *, codes: Codes = "binary") -> list[FloatArray]: ...
+
     def score(
-        self, user: User, outfits: Iterable[Wearable | Sequence[Wearable]], *, codes: Codes = "binary"
-    ) -> FloatArray:
+        self, user: User | Users, outfits: Iterable[Worn], *, codes: Codes = "binary"
+    ) -> FloatArray | list[FloatArray]:
         """(B,) how much a user likes each outfit: y of Eq. 4.
 
         Args:
-            user: a user id or a newcomer.
+            user: a user id or a newcomer; or a list of them, which gives a list of (B,) scores.
             outfits: B outfits in slot order: item ids; photos, as pathlib.Path, PIL image or `Photo` with a title; None
                 where nothing is worn. Or a single outfit that holds a photo: [photo, photo, photo].
             codes: "binary", the product, or "relaxed".
@@ -102,10 +107,10 @@ class Recommender(Stylist):
             DataError: outfits that do not fit the slots, photos that cannot be used; all of them.
             CheckpointError: photos for a rival, or for stored maps whose trunk cannot be had.
         """
-        self.people.check(user)
+        self._check_users(user)
         worn = WornIds(self.dataset)
         rows = worn.worn_rows(outfits)  # (B, S)
-        return self._scores(user, rows, codes, worn.photos)
+        return self._each(user, lambda each: self._scores(each, rows, codes, worn.photos))
 
     def newcomer(
         self,
@@ -185,15 +190,23 @@ class Recommender(Stylist):
         ]
         return found[0] if against is None else replace(found[0], against=found[1])
 
-    def similar_users(self, user: User, top: int = 10) -> tuple[list[str], FloatArray]:
+    @overload
+    def similar_users(self, user: User, top: int = 10) -> Alike: ...
+    @overload
+    def similar_users(self, user: Users, top: int = 10) -> list[Alike]: ...
+
+    def similar_users(self, user: User | Users, top: int = 10) -> Alike | list[Alike]:
         """Whose taste is nearest: (user ids, cosines of their f_u with this user's (n,), falling), himself aside.
+
+        Of a list of users, a list of them.
 
         Raises:
             UnknownIdError: the user is not in the data set.
             CheckpointError: the run is not PAN's.
         """
         check_top(top)
-        return self.people.similar(user, top)
+        self._check_users(user)
+        return self._each(user, lambda each: self.people.similar(each, top))
 
     @cached_property
     def _fitter(self) -> NewcomerFitter:

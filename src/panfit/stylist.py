@@ -5,17 +5,16 @@ Never imports train.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Unpack, overload
+from typing import TypeVar, Unpack, overload
 
 import numpy as np
 from torch import nn
 
-from panfit.answers import Answer, Answers, Filters, Search, Users
+from panfit.answers import Alike, Answer, Answers, Filters, Search, Users
 from panfit.choices import choices_of, open_slots
 from panfit.codes import CachedScores, CodeTables
 from panfit.complete import Completer
 from panfit.compose import WIDTH
-from panfit.encode import FloatArray
 from panfit.features.inputs import ItemInputs
 from panfit.ids import Ids
 from panfit.methods import make_scorer
@@ -27,6 +26,8 @@ from panfit.people import People
 from panfit.scoring import OutfitScorer
 from panfit.shortlist import NUM_PROTOTYPES, Progress, Shortlister, taste_prototypes
 from panfit.unseen import UnseenInputs
+
+T = TypeVar("T")
 
 CACHE_BYTES = 256 << 20
 """How much memory the tables of users' codes may take."""
@@ -175,8 +176,23 @@ class Stylist:
             user, given or {}, top, slots=slots, among=among, exclude=exclude, repeat=repeat, width=width, search=search
         )
 
-    def similar_items(self, user: User, item: str, top: int = 10) -> tuple[list[str], FloatArray]:
-        """Which items of its category look most like an item to this user.
+    @property
+    def progress(self) -> Progress | None:
+        """Told (items done, items in all) whenever many items are encoded for somebody; None: nobody is."""
+        return self._completer.tables.progress if isinstance(self.scorer, OutfitScorer) else None
+
+    @progress.setter
+    def progress(self, told: Progress | None) -> None:
+        if isinstance(self.scorer, OutfitScorer):
+            self._completer.tables.progress = told
+
+    @overload
+    def similar_items(self, user: User, item: str, top: int = 10) -> Alike: ...
+    @overload
+    def similar_items(self, user: Users, item: str, top: int = 10) -> list[Alike]: ...
+
+    def similar_items(self, user: User | Users, item: str, top: int = 10) -> Alike | list[Alike]:
+        """Which items of its category look most like an item to this user; of a list of users, a list of answers.
 
         Returns:
             (item ids, shares of equal bits (n,) between 0 and 1, falling), the item itself and withdrawn ones aside.
@@ -186,13 +202,18 @@ class Stylist:
             CheckpointError: the run is not PAN's.
         """
         check_top(top)
-        self.people.check(user)
+        self._check_users(user)
         row = self.ids.item_row(item)
         of_category = self.dataset.catalogue.category_rows  # (N,)
         others = self._offered & (of_category == of_category[row])  # (N,)
         others[row] = False
-        rows, shares = self._completer.nearest(self.people.embedding(user), row, np.flatnonzero(others), top)
-        return [self.dataset.catalogue.item_ids[each] for each in rows.tolist()], shares
+
+        def nearest(each: User) -> Alike:
+            eyes = self.people.embedding(each)  # (D,)
+            rows, shares = self._completer.nearest(eyes, row, np.flatnonzero(others), top)
+            return [self.dataset.catalogue.item_ids[found] for found in rows.tolist()], shares
+
+        return self._each(user, nearest)
 
     def prepare(self, prototypes: int = NUM_PROTOTYPES, *, seed: int = 0, progress: Progress | None = None) -> int:
         """Make the tables of a few taste prototypes, so that a new user of a large catalogue is answered at once.
@@ -244,10 +265,15 @@ class Stylist:
 
     def _answer(self, user: User | Users, one: Callable[[User], Answer]) -> Answer | Answers:
         self._check_users(user)  # all of them, before anything is scored
-        if isinstance(user, str | Newcomer):
-            return one(user)
-        found = [one(each) for each in user]
-        return [outfits for outfits, _ in found], [scores for _, scores in found]
+        found = self._each(user, one)
+        if isinstance(found, list):
+            return [outfits for outfits, _ in found], [scores for _, scores in found]
+        return found
+
+    @staticmethod
+    def _each(user: User | Users, one: Callable[[User], T]) -> T | list[T]:
+        """One answer, or of a list of users a list of them."""
+        return one(user) if isinstance(user, str | Newcomer) else [one(each) for each in user]
 
     def _check_users(self, user: User | Users) -> None:
         for each in [user] if isinstance(user, str | Newcomer) else user:

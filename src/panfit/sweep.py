@@ -8,7 +8,6 @@ stay in panfit.model. Never imports train.
 
 import os
 import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 from dataclasses import dataclass
 
@@ -17,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from panfit.encode import BATCH_PAIRS, ItemCoder, device_of, evaluating
+from panfit.encode import BATCH_PAIRS, ItemCoder, Progress, device_of, evaluating
 from panfit.features.store import is_stretch
 from panfit.model.attention import IdentityAttention, ItemHalf, ViewerHalf
 from panfit.model.hashing import BITS_PER_BYTE, hash_code, pack_codes
@@ -26,8 +25,6 @@ from panfit.model.views import Views, lay_out_one
 from panfit.outfits import IntArray
 
 Packed = NDArray[np.uint8]
-Progress = Callable[[int, int], None]
-"""Called with (items done, items in all)."""
 
 CACHE_NUMBERS = 5 << 18
 """Numbers of the maps that are worked on at a time: 5 MiB, which stays in a core's share of the cache."""
@@ -78,7 +75,7 @@ class Sweep:
         num_threads = torch.get_num_threads()
         workers = min(num_threads if self._workers is None else self._workers, len(tasks))
         with evaluating(coder.model):
-            coder.maps.keep(items)
+            coder.maps.keep(items, progress=progress)
             eyes = self._eyes(viewer)
             if workers < 2 or device_of(coder.model).type != "cpu":
                 for task in tasks:
@@ -130,11 +127,11 @@ class Sweep:
             return pack_codes(hash_code(logits, binary=True)).flatten(1).cpu().numpy()
 
     def _features(self, eyes: "_Eyes", items: IntArray, maps: Tensor) -> Tensor:
-        """What the image encoder is given of items (n,) -> (n, E); ``maps`` (n, C, H, W) is written to."""
+        """What the image encoder is given of items (n,) -> (n, E); ``maps`` (n, C, H, W) is written to, twice."""
         self.coder.maps.take(items, out=maps)
         half = self._halves.item_half(items, maps)
         views = eyes.views if len(items) == self._step else lay_out_one(eyes.views.users[0, 0], len(items))
-        features, _ = self.coder.model.view_features(maps, half, eyes.half, views)
+        features, _ = self.coder.model.view_features(maps, half, eyes.half, views, alone=True)
         return features
 
 

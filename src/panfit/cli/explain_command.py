@@ -13,6 +13,7 @@ from rich.table import Table
 
 from panfit.cli.asking import whoever
 from panfit.cli.options import Changed, Data, Json, NewcomerFile, Run, User
+from panfit.cli.terminal import encoding_bar
 from panfit.errors import ConfigError
 
 if TYPE_CHECKING:  # it brings torch, which a mistake on the command line does not need
@@ -40,7 +41,8 @@ def explain(
 
     recommender = load(run, data=data, allow_changed=changed)
     items = tuple(item_id.strip() or None for item_id in outfit.split(","))
-    explanation = recommender.explain(whoever(recommender, user, newcomer), items, against=against)
+    with encoding_bar(recommender):
+        explanation = recommender.explain(whoever(recommender, user, newcomer), items, against=against)
     photos = photos_of(explanation, recommender.dataset.catalogue, recommender.pan.config.images.fit)
     picture = io.BytesIO()
     explanation_picture(explanation, photos, look=look).save(picture, format="PNG")

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from panfit.cli.asking import given_items, ids_in_file, whoever
 from panfit.cli.options import Changed, Data, Json, NewcomerFile, Run, User
-from panfit.cli.terminal import print_outfits, progress_bar
+from panfit.cli.terminal import encoding_bar, print_outfits, progress_bar
 
 Given = Annotated[
     list[str] | None,
@@ -68,9 +68,10 @@ def complete(
     if search == "two-stage":
         with progress_bar("prototypes") as progress:
             recommender.prepare(progress=progress)
-    outfits, scores = recommender.complete(
-        person, given, top, slots=slot or None, among=among, exclude=exclude or (), search=search
-    )
+    with encoding_bar(recommender):
+        outfits, scores = recommender.complete(
+            person, given, top, slots=slot or None, among=among, exclude=exclude or (), search=search
+        )
     print_outfits(recommender.dataset, person, outfits, scores, as_json=as_json)
 
 
@@ -99,17 +100,18 @@ def compose(
     if search == "two-stage":
         with progress_bar("prototypes") as progress:
             recommender.prepare(progress=progress)
-    outfits, scores = recommender.compose(
-        person,
-        top,
-        given=given,
-        slots=slot or None,
-        among=among,
-        exclude=exclude or (),
-        repeat=repeat,
-        width=width,
-        search=search,
-    )
+    with encoding_bar(recommender):
+        outfits, scores = recommender.compose(
+            person,
+            top,
+            given=given,
+            slots=slot or None,
+            among=among,
+            exclude=exclude or (),
+            repeat=repeat,
+            width=width,
+            search=search,
+        )
     print_outfits(recommender.dataset, person, outfits, scores, as_json=as_json)
 
 
@@ -131,10 +133,11 @@ def similar(
 
     recommender = load(run, data=data, allow_changed=changed)
     person = whoever(recommender, user, newcomer)
-    if item is None:
-        found, likeness = recommender.similar_users(person, top)
-    else:
-        found, likeness = recommender.similar_items(person, item, top)
+    with encoding_bar(recommender):
+        if item is None:
+            found, likeness = recommender.similar_users(person, top)
+        else:
+            found, likeness = recommender.similar_items(person, item, top)
     if as_json:
         kind = "users" if item is None else "items"
         rows = [{"id": name, "likeness": float(value)} for name, value in zip(found, likeness, strict=True)]

@@ -3,9 +3,12 @@
 import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
+
+if TYPE_CHECKING:  # it brings torch, which a mistake on the command line does not need
+    from panfit.recommend import Recommender
 
 
 def stderr() -> Console:
@@ -25,6 +28,26 @@ def progress_bar(what: str) -> Iterator[Callable[[int, int], None]]:
             bars.update(task, completed=done, total=total)
 
         yield update
+
+
+@contextmanager
+def encoding_bar(recommender: "Recommender") -> Iterator[None]:
+    """Inside, a bar on stderr while many items are encoded for somebody; it goes when it is done."""
+    from rich.progress import MofNCompleteColumn, Progress
+
+    with Progress(*Progress.get_default_columns(), MofNCompleteColumn(), console=stderr(), transient=True) as bars:
+        tasks: list[Any] = []
+
+        def update(done: int, total: int) -> None:
+            if not tasks:
+                tasks.append(bars.add_task("items, as this user sees them"))
+            bars.update(tasks[0], completed=done, total=total)
+
+        recommender.progress = update
+        try:
+            yield
+        finally:
+            recommender.progress = None
 
 
 def print_outfits(dataset: Any, user: Any, outfits: Any, scores: Any, *, as_json: bool) -> None:

@@ -223,9 +223,12 @@ class SpatialAttention(nn.Module):
         return weights[self.taps]
 
     def forward(
-        self, feature_map: Tensor, channel_gate: Tensor, viewer_half: ViewerHalf, keys: Tensor | None
+        self, feature_map: Tensor, channel_gate: Tensor | None, viewer_half: ViewerHalf, keys: Tensor | None
     ) -> Tensor:
-        """Maps (Q, C, H, W), C_u (Q, K, C), viewers, the items' keys or None -> S_u (Q, K, H * W)."""
+        """Maps (Q, C, H, W), C_u (Q, K, C), viewers, the items' keys or None -> S_u (Q, K, H * W).
+
+        C_u of None: the map is gated already.
+        """
         descriptors = channel_descriptors(feature_map.flatten(2), channel_gate)  # (Q, K, 2, H*W)
         logits = descriptors.flatten(2) @ viewer_half.convolution  # (Q, K, H*W)
         return self.gate(logits + self.user.answer(viewer_half.asked, keys))  # (Q, K, H*W)
@@ -281,6 +284,15 @@ class UserAwareAttention(nn.Module):
         channel = self.channel(item_half.channel, viewer_half.channel)  # (Q, K, C)
         return Gates(channel, self.spatial(feature_map, channel, viewer_half, item_half.keys))
 
+    def look_alone(self, feature_map: Tensor, item_half: ItemHalf, viewer_half: ViewerHalf) -> Gates:
+        """`look` of one viewer (K = 1), in fewer passes over the map: C_u is multiplied into it, in place.
+
+        The gates that come back are what is left to multiply by: ones, and S_u.
+        """
+        channel = self.channel(item_half.channel, viewer_half.channel)  # (Q, 1, C)
+        feature_map.mul_(channel[:, 0, :, None, None])  # (Q, C, H, W)
+        return Gates(torch.ones_like(channel), self.spatial(feature_map, None, viewer_half, item_half.keys))
+
 
 class IdentityAttention(nn.Module):
     """No attention (Table 2 without AN, and FHN): gates of one; an item is encoded once for all its viewers."""
@@ -309,6 +321,10 @@ class IdentityAttention(nn.Module):
         places = len(feature_map), viewer_half.channel.shape[1]  # Q, K
         height, width = feature_map.shape[2:]
         return Gates(feature_map.new_ones(*places, feature_map.shape[1]), feature_map.new_ones(*places, height * width))
+
+    def look_alone(self, feature_map: Tensor, item_half: ItemHalf, viewer_half: ViewerHalf) -> Gates:
+        """`look`: there is nothing to multiply by."""
+        return self.look(feature_map, item_half, viewer_half)
 
 
 def build_attention(

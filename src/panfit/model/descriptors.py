@@ -16,8 +16,15 @@ STRIDES = 16
 """Stretches of channels that are compared in one step."""
 
 
-def channel_descriptors(places: Tensor, channel_gate: Tensor) -> Tensor:
-    """Maps (Q, C, L) of L places and gates (Q, K, C) of K viewers -> mean and maximum over channels (Q, K, 2, L)."""
+def channel_descriptors(places: Tensor, channel_gate: Tensor | None) -> Tensor:
+    """Maps (Q, C, L) of L places and gates (Q, K, C) of K viewers -> mean and maximum over channels (Q, K, 2, L).
+
+    Gates of None: the map is gated already, for one viewer.
+    """
+    if channel_gate is None:
+        ones = places.new_ones(len(places), 1, places.shape[1])  # (Q, 1, C)
+        mean = torch.bmm(ones, places) / places.shape[1]  # (Q, 1, L)
+        return torch.stack([mean, _highest(places[:, None])], dim=2)
     mean = torch.bmm(channel_gate, places) / places.shape[1]  # (Q, K, L)
     if torch.is_grad_enabled():
         maximum: Tensor = _GatedMaximum.apply(places, channel_gate)  # type: ignore[no-untyped-call]  # (Q, K, L)

@@ -194,7 +194,7 @@ class Pan(nn.Module):
         )
 
     def view_features(
-        self, viewed: Tensor, item_half: ItemHalf, viewer_half: ViewerHalf, views: Views
+        self, viewed: Tensor, item_half: ItemHalf, viewer_half: ViewerHalf, views: Views, *, alone: bool = False
     ) -> tuple[Tensor, Gates]:
         """What the image encoder is given of R views: attention, then head.
 
@@ -203,11 +203,13 @@ class Pan(nn.Module):
             item_half: of the same Q items, ``attention.item_half`` of their maps.
             viewer_half: of the same Q rows, or of one for all, ``attention.viewer_half`` of ``views.users``.
             views: who looks.
+            alone: one viewer a row, and the map may be overwritten: faster (`UserAwareAttention.look_alone`).
 
         Returns:
-            features (R, E), and the gates of all places.
+            features (R, E), and the gates of all places; ``alone``, what was left of them to multiply by.
         """
-        gates = self.attention.look(viewed, item_half, viewer_half)
+        look = self.attention.look_alone if alone else self.attention.look
+        gates = look(viewed, item_half, viewer_half)
         return self.backbone.attended(viewed, gates, views), gates
 
     def encode_text(self, categories: Tensor, text: Tensor | None) -> Tensor | None:
