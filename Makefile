@@ -38,6 +38,8 @@ results: $(VENV)/.has-dev ## write the tables in README.md and docs/results.md f
 
 experiments: $(VENV)/.has-dev ## run again what results/*.json came from (hours)
 	$(BIN)/python benchmarks/experiments.py
+	$(BIN)/python -m benchmarks.newcomers wardrobe closet
+	$(BIN)/python benchmarks/faithfulness.py runs/experiments/newcomers/wardrobe/all --data runs/experiments/data/wardrobe
 
 clean: ## remove the virtual environment, the demo's output and the tools' caches
 	rm -rf $(VENV) demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
