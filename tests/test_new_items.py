@@ -259,7 +259,7 @@ def test_outfits_of_photos_must_fit_the_slots(shop: Dataset) -> None:
     with pytest.raises(UnknownIdError, match="no user 'u9'"):
         recommender.score("u9", [path, path, path])
     with pytest.raises(ValueError, match="relaxed"):
-        recommender.score("u1", [path, path, path], codes="float")  # type: ignore[arg-type]
+        recommender.score("u1", [path, path, path], codes="float")  # type: ignore[call-overload]
 
 
 def test_photos_as_phones_and_shops_have_them(shop: Dataset, tmp_path: Path) -> None:

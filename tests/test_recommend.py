@@ -181,7 +181,7 @@ def test_refuses_what_makes_no_sense(recommender: Recommender) -> None:
     with pytest.raises(ValueError, match="at least 1"):
         recommender.recommend("u0", top=0)
     with pytest.raises(ValueError, match="relaxed"):
-        recommender.score("u0", [("top-1", None, None)], codes="float")  # type: ignore[arg-type]
+        recommender.score("u0", [("top-1", None, None)], codes="float")  # type: ignore[call-overload]
 
 
 @pytest.fixture
