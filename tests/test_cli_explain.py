@@ -7,11 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from typer.testing import CliRunner
 
-from panfit.cli import app
 from panfit.data.wardrobe import WardrobeConfig, draw_wardrobe
 from panfit.loading import load
+from tests.test_cli import call
 
 SETTINGS = """
 seed = 3
@@ -28,14 +27,6 @@ image_hidden = 8
 epochs = 1
 batch_size = 16
 """
-
-
-def call(*arguments: str | Path, status: int = 0) -> tuple[str, str]:
-    """Run a command in process; returns what it said on stdout and on stderr."""
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == status, (result.output, result.exception)
-    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
-    return result.stdout, result.stderr
 
 
 @pytest.fixture(scope="module")

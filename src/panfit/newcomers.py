@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import faiss
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from panfit.encode import FloatArray, ItemCoder
@@ -177,14 +178,20 @@ def group_tastes(embeddings: Tensor, count: int, *, seed: int = 0) -> Tastes:
     if num_users <= count:
         return Tastes(embeddings, np.full(num_users, 1 / num_users))
     users = np.ascontiguousarray(embeddings.cpu().numpy(), dtype=np.float32)  # (M, D)
-    clusters = faiss.Kmeans(users.shape[1], count, niter=25, seed=seed, min_points_per_centroid=1, verbose=False)
-    clusters.train(users)
+    clusters = k_means(users, count, seed=seed)
     _, nearest = clusters.index.search(users, 1)  # (M, 1)
     names, of_user, sizes = np.unique(nearest[:, 0], return_inverse=True, return_counts=True)  # (T,), (M,), (T,)
     sums = np.zeros((len(names), users.shape[1]))  # (T, D)
     np.add.at(sums, of_user, users)
     means = torch.from_numpy(sums / sizes[:, None]).to(embeddings)  # (T, D)
     return Tastes(means, sizes / num_users)
+
+
+def k_means(users: NDArray[np.float32], count: int, *, seed: int) -> faiss.Kmeans:
+    """Trained clusters of users' embeddings (M, D); within one machine the same seed gives the same."""
+    clusters = faiss.Kmeans(users.shape[1], count, niter=25, seed=seed, min_points_per_centroid=1, verbose=False)
+    clusters.train(users)
+    return clusters
 
 
 def check_opinions(likes: Sequence[OutfitIds], dislikes: Sequence[OutfitIds]) -> None:

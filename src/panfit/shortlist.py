@@ -8,7 +8,6 @@ encodes the shortlist alone and scores it exactly. What is returned has exact sc
 
 from collections.abc import Callable
 
-import faiss
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -16,6 +15,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from panfit.codes import CodeTables
+from panfit.newcomers import k_means
 from panfit.outfits import IntArray
 from panfit.search import CodeIndex
 
@@ -38,11 +38,7 @@ def taste_prototypes(embeddings: Tensor, count: int, *, seed: int = 0) -> Tensor
     users = np.ascontiguousarray(embeddings.detach().cpu().numpy(), dtype=np.float32)  # (M, D)
     means = [users.mean(axis=0, keepdims=True)]
     if count > 0:
-        clusters = faiss.Kmeans(
-            users.shape[1], min(count, len(users)), niter=25, seed=seed, min_points_per_centroid=1, verbose=False
-        )
-        clusters.train(users)
-        means.append(clusters.centroids)
+        means.append(k_means(users, min(count, len(users)), seed=seed).centroids)
     return torch.from_numpy(np.concatenate(means)).to(embeddings.device)
 
 

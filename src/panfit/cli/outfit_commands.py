@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -10,6 +10,9 @@ from rich.console import Console
 from panfit.cli.asking import given_items, ids_in_file, whoever
 from panfit.cli.options import Changed, Data, Json, NewcomerFile, Run, User
 from panfit.cli.terminal import encoding_bar, print_outfits, progress_bar
+
+if TYPE_CHECKING:  # it brings torch, which a mistake on the command line does not need
+    from panfit.recommend import Recommender
 
 Given = Annotated[
     list[str] | None,
@@ -40,8 +43,7 @@ def prepare(
     from panfit.loading import load
 
     recommender = load(run, data=data, allow_changed=changed)
-    with progress_bar("prototypes") as progress:
-        tables = recommender.prepare(prototypes, seed=seed, progress=progress)
+    tables = _prepare(recommender, prototypes=prototypes, seed=seed)
     print(f"{tables} tables of {len(recommender.dataset.catalogue)} items are ready")
 
 
@@ -66,8 +68,7 @@ def complete(
     recommender = load(run, data=data, allow_changed=changed)
     person = whoever(recommender, user, newcomer)
     if search == "two-stage":
-        with progress_bar("prototypes") as progress:
-            recommender.prepare(progress=progress)
+        _prepare(recommender)
     with encoding_bar(recommender):
         outfits, scores = recommender.complete(
             person, given, top, slots=slot or None, among=among, exclude=exclude or (), search=search
@@ -98,8 +99,7 @@ def compose(
     recommender = load(run, data=data, allow_changed=changed)
     person = whoever(recommender, user, newcomer)
     if search == "two-stage":
-        with progress_bar("prototypes") as progress:
-            recommender.prepare(progress=progress)
+        _prepare(recommender)
     with encoding_bar(recommender):
         outfits, scores = recommender.compose(
             person,
@@ -145,3 +145,9 @@ def similar(
     else:
         title = f"users like {person}" if item is None else f"items like {item}, to {person}"
         Console().print(similar_table(title, found, likeness, dataset=None if item is None else recommender.dataset))
+
+
+def _prepare(recommender: "Recommender", **options: int) -> int:
+    """`Recommender.prepare` under a progress bar."""
+    with progress_bar("prototypes") as progress:
+        return recommender.prepare(progress=progress, **options)
