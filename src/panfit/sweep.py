@@ -177,9 +177,9 @@ class _Halves:
         return logits
 
     def _find(self, name: str, items: IntArray) -> Tensor | None:
-        """(n, ...) what is kept of items (n,), if it is kept of all."""
+        """(n, ...) what is kept of items (n,), rising, if it is kept of all."""
         rows = self._kept.get(name)
-        if rows is None or items.max() >= len(rows.is_made) or not rows.is_made[items].all():
+        if rows is None or items[-1] >= len(rows.is_made) or not rows.is_made[items].all():
             return None
         if is_stretch(items):
             return rows.values[items[0] : items[-1] + 1]

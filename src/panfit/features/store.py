@@ -129,7 +129,7 @@ class FeatureStore:
 
 def is_stretch(rows: IntArray) -> bool:
     """Whether rows (n,) are neighbors, each the next of the one before."""
-    return bool(len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (np.diff(rows) == 1).all())
+    return bool(len(rows) and rows[-1] - rows[0] == len(rows) - 1 and (rows[1:] > rows[:-1]).all())
 
 
 def hash_items(dataset: Dataset) -> str:

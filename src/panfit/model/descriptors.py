@@ -22,7 +22,7 @@ def channel_descriptors(places: Tensor, channel_gate: Tensor | None) -> Tensor:
     Gates of None: the map is gated already, for one viewer.
     """
     if channel_gate is None:
-        ones = places.new_ones(len(places), 1, places.shape[1])  # (Q, 1, C)
+        ones = places.new_ones(1, 1, places.shape[1]).expand(len(places), 1, -1)  # (Q, 1, C)
         mean = torch.bmm(ones, places) / places.shape[1]  # (Q, 1, L)
         return torch.stack([mean, _highest(places[:, None])], dim=2)
     mean = torch.bmm(channel_gate, places) / places.shape[1]  # (Q, K, L)

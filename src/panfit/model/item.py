@@ -52,6 +52,9 @@ class TypeAwareEncoder(nn.Module):
             raise ValueError(f"{len(features)} features for {len(categories)} categories")
         rows = [torch.nonzero(categories == index)[:, 0] for index in range(len(self.networks))]  # each (P_c,)
         present = [index for index, rows_of in enumerate(rows) if len(rows_of)]
+        if len(present) == 1 and len(rows[present[0]]) == len(features):  # no need to copy features as they stand
+            logits: Tensor = self.networks[present[0]](features)  # (P, D)
+            return logits
         pieces = [self.networks[index](features.index_select(0, rows[index])) for index in present]  # (P_c, D)
         places = torch.cat([rows[index] for index in present])  # (P,)
         if len(places) != len(features):
@@ -66,7 +69,7 @@ def image_encoder(config: ModelConfig, num_categories: int, *, input_dim: int) -
             NORMS[config.feature_norm](input_dim),
             nn.Dropout(config.input_dropout),
             nn.Linear(input_dim, config.image_hidden),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Dropout(config.dropout),
             nn.Linear(config.image_hidden, config.code_bits, bias=False),
             NORMS[config.code_norm](config.code_bits),
@@ -81,7 +84,7 @@ def text_encoder(config: ModelConfig, num_categories: int, *, input_dim: int) ->
     networks = [
         nn.Sequential(
             nn.Linear(input_dim, config.text_hidden),
-            nn.ReLU(),
+            nn.ReLU(inplace=True),
             nn.Dropout(config.dropout),
             nn.Linear(config.text_hidden, config.code_bits, bias=False),
             NORMS[config.code_norm](config.code_bits),

@@ -17,23 +17,27 @@ class Views:
     Attributes:
         items: (Q,) row of the feature map.
         users: (Q, K, D) embeddings of the viewers; or (1, K, D) where every row has the same.
-        places: (R,) the places, among the Q * K, that are in use: the views.
+        places: (R,) the places, among the Q * K, that are in use: the views; or slice(None): all are, in their order.
         of_pair: (P,) view of each asked-for pair, or slice(None) where they are the same.
     """
 
     items: Tensor
     users: Tensor
-    places: Tensor
+    places: Tensor | slice
     of_pair: Tensor | slice
 
     def select(self, values: Tensor) -> Tensor:
         """Values of all places (Q, K, ...) -> those of the views (R, ...)."""
-        return values.flatten(0, 1).index_select(0, self.places)
+        flat = values.flatten(0, 1)  # (Q * K, ...)
+        return flat if isinstance(self.places, slice) else flat.index_select(0, self.places)
 
     @property
     def rows(self) -> Tensor:
         """(R,) which of the Q rows a view stands in."""
-        return self.places // self.users.shape[1]
+        width = self.users.shape[1]  # K
+        if isinstance(self.places, slice):
+            return torch.arange(len(self.items) * width, device=self.items.device) // width
+        return self.places // width
 
 
 def lay_out(pair_items: Tensor, pair_users: Tensor, *, num_items: int) -> Views:
@@ -61,7 +65,7 @@ def lay_out(pair_items: Tensor, pair_users: Tensor, *, num_items: int) -> Views:
 def lay_out_one(viewer: Tensor, num_items: int) -> Views:
     """One viewer (D,) before each of N items, in their order: said once, so that his terms are computed once."""
     rows = torch.arange(num_items, device=viewer.device)  # (N,)
-    return Views(rows, viewer[None, None], rows, slice(None))
+    return Views(rows, viewer[None, None], slice(None), slice(None))
 
 
 def lay_out_items(pair_items: Tensor, pair_users: Tensor) -> Views:
