@@ -158,6 +158,7 @@ class ItemMaps:
             dtype = "float32" if num_bytes <= FLOAT32_MAP_BYTES else "float16"
         self._maps = torch.empty(0, *map_shape, dtype={"float32": torch.float32, "float16": torch.float16}[dtype])
         self._place = np.full(len(inputs), ABSENT, dtype=np.int64)  # (N,) row of ``_maps``, -1 where there is none yet
+        self._lent: tuple[FeatureStore, Tensor] | None = None  # a store, and its file as a tensor
 
     @property
     def dtype(self) -> str:
@@ -200,7 +201,11 @@ class ItemMaps:
         """Maps (n, C, H, W) of items (n,) as they are stored: torch widens float16 far faster than numpy."""
         source = self._inputs.source
         if isinstance(source, FeatureStore) and is_stretch(items) and items[-1] < len(source):
-            return _borrowed(source.stretch(int(items[0]), int(items[-1])))
+            first, last = int(items[0]), int(items[-1])
+            source.verify_rows(first, last)
+            if self._lent is None or self._lent[0] is not source:
+                self._lent = source, _borrowed(source.maps)
+            return self._lent[1][first : last + 1]
         if isinstance(source, FeatureStore | KeptMaps):
             return torch.from_numpy(self._inputs.raw(items))
         return self._inputs.batch(items)

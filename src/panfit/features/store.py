@@ -110,8 +110,12 @@ class FeatureStore:
 
     def stretch(self, first: int, last: int) -> NDArray[Any]:
         """Rows from ``first`` to ``last``, both included, checked as `rows` does, but not copied: read-only."""
-        self.verify(list(range(first // self.manifest.block_items, last // self.manifest.block_items + 1)))
+        self.verify_rows(first, last)
         return self.maps[first : last + 1]
+
+    def verify_rows(self, first: int, last: int) -> None:
+        """`verify` the blocks in which rows from ``first`` to ``last``, both included, lie."""
+        self.verify(list(range(first // self.manifest.block_items, last // self.manifest.block_items + 1)))
 
     def verify(self, blocks: list[int] | None = None) -> None:
         """Check the given blocks, or all, against their checksums, each once. Raises FeatureStoreError."""

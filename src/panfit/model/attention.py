@@ -291,7 +291,8 @@ class UserAwareAttention(nn.Module):
         """
         channel = self.channel(item_half.channel, viewer_half.channel)  # (Q, 1, C)
         feature_map.mul_(channel[:, 0, :, None, None])  # (Q, C, H, W)
-        return Gates(torch.ones_like(channel), self.spatial(feature_map, None, viewer_half, item_half.keys))
+        ones = channel.new_ones(1, 1, 1).expand_as(channel)  # (Q, 1, C), one number
+        return Gates(ones, self.spatial(feature_map, None, viewer_half, item_half.keys))
 
 
 class IdentityAttention(nn.Module):
