@@ -70,9 +70,9 @@ class Sweep:
         The same bits in blocks of any size with any number of workers, but where a logit is zero within rounding.
         """
         coder = self.coder
-        tasks = [items[first : first + self._task] for first in range(0, len(items), self._task)]  # each (t,)
         packed: list[Packed] = []
         num_threads = torch.get_num_threads()
+        tasks = self._tasks(items, num_threads if self._workers is None else self._workers)
         workers = min(num_threads if self._workers is None else self._workers, len(tasks))
         with evaluating(coder.model):
             coder.maps.keep(items, progress=progress)
@@ -93,6 +93,16 @@ class Sweep:
                 wait(waiting)
                 torch.set_num_threads(num_threads)  # a worker's 1 is its own, but new threads would start with it too
         return _joined(packed, self.num_bytes)
+
+    def _tasks(self, items: IntArray, workers: int) -> list[IntArray]:
+        """Items (n,) -> runs of them, each (t,). The first ones grow, so that workers are not all at the same stage.
+
+        While one encodes, the other works on maps: they want neither the same memory nor Python's lock at once.
+        """
+        sizes = [max(self._step, self._task * (worker + 1) // workers) for worker in range(workers)]
+        ends = np.cumsum(sizes)
+        ends = np.concatenate([ends, np.arange(ends[-1] + self._task, len(items) + self._task, self._task)])
+        return [part for part in np.split(items, ends[ends < len(items)]) if len(part)]
 
     def _pool(self, workers: int) -> ThreadPoolExecutor:
         """Threads that stay: each keeps its part of the memory allocator, which new ones would fill anew."""
