@@ -19,7 +19,7 @@ from torch import Tensor
 
 from panfit.answers import Alike, Answer, Answers, Codes, Options, Source, Users
 from panfit.encode import FloatArray
-from panfit.explain import Explanation, explain_outfit
+from panfit.explain import Explanation, explain_outfit, outfit_scores
 from panfit.ids import OutfitIds
 from panfit.new_items import Worn, WornIds
 from panfit.newcomer_file import model_fingerprint, read_newcomer, write_newcomer
@@ -111,6 +111,28 @@ class Recommender(Stylist):
         worn = WornIds(self.dataset)
         rows = worn.worn_rows(outfits)  # (B, S)
         return self._each(user, lambda each: self._scores(each, rows, codes, worn.photos))
+
+    def score_parts(self, user: User, outfits: Iterable[Sequence[str | None]]) -> tuple[FloatArray, FloatArray]:
+        """What the scores of outfits are the sum of: how well the items go together, and how much the user likes each.
+
+        Args:
+            user: a user id or a newcomer.
+            outfits: B outfits of item ids in slot order, None where nothing is worn.
+
+        Returns:
+            general (B,) and personal (B,) of Eq. 4, binary codes; their sum is `score`, to float32's precision.
+
+        Raises:
+            UnknownIdError: a user or an item that the data set does not have.
+            DataError: outfits that do not fit the slots.
+            CheckpointError: the run is not PAN's.
+        """
+        viewer = self.people.embedding(user)  # (D,); a rival is refused
+        rows = self.ids.outfit_rows(outfits)  # (B, S)
+        if not len(rows):
+            return np.zeros(0), np.zeros(0)
+        parts = outfit_scores(self._completer.tables, viewer, rows)
+        return parts.general.double().cpu().numpy(), parts.personal.double().cpu().numpy()
 
     def newcomer(
         self,
