@@ -41,7 +41,7 @@ from panfit.files import write_aside
 from panfit.model.checkpoint import from_pretrained
 from panfit.model.pan import Pan, PanShape
 from panfit.newcomers import NewcomerFitter
-from panfit.outfits import Dataset, FitbQuestions, IntArray, Outfits, Split
+from panfit.outfits import Dataset, FitbQuestions, IntArray, Outfits
 from panfit.pedigree import pedigree
 from panfit.scoring import OutfitScorer
 from panfit.train.loop import fit
@@ -81,8 +81,16 @@ def without(dataset: Dataset, fold: int) -> Dataset:
 
     likes = {split: outfits if split == "test" else kept(outfits) for split, outfits in dataset.likes.items()}
     negatives = {key: kept(outfits) if key[0] == "val" else outfits for key, outfits in dataset.negatives.items()}
-    fitb: dict[Split, FitbQuestions] = {"test": dataset.fitb["test"]}
+    asked = dataset.fitb["val"].outfits.users % FOLDS != fold  # (Q,)
+    fitb = {**dataset.fitb, "val": chosen(dataset.fitb["val"], asked)}
     return replace(dataset, likes=likes, negatives=negatives, fitb=fitb)
+
+
+def chosen(questions: FitbQuestions, rows: NDArray[np.bool_]) -> FitbQuestions:
+    """Those of Q questions that are marked in (Q,)."""
+    return FitbQuestions(
+        questions.outfits.take(rows), questions.blank[rows], questions.candidates[rows], questions.answer[rows]
+    )
 
 
 def of_users(dataset: Dataset, users: IntArray) -> Dataset:
@@ -91,16 +99,12 @@ def of_users(dataset: Dataset, users: IntArray) -> Dataset:
     def kept(outfits: Outfits) -> Outfits:
         return outfits.take(np.isin(outfits.users, users))
 
-    questions = dataset.fitb["test"]
-    rows = np.isin(questions.outfits.users, users)  # (Q,)
-    asked = FitbQuestions(
-        questions.outfits.take(rows), questions.blank[rows], questions.candidates[rows], questions.answer[rows]
-    )
+    asked = np.isin(dataset.fitb["test"].outfits.users, users)  # (Q,)
     return replace(
         dataset,
         likes={**dataset.likes, "test": kept(dataset.likes["test"])},
         negatives={key: kept(outfits) for key, outfits in dataset.negatives.items() if key[0] == "test"},
-        fitb={"test": asked},
+        fitb={"test": chosen(dataset.fitb["test"], asked)},
     )
 
 
