@@ -23,7 +23,7 @@ class Pipeline(TyperGroup):
 
     ORDER = (
         "demo", "import", "check", "features", "train", "evaluate", "reproduce",
-        "recommend", "score", "complete", "compose", "similar", "newcomer", "explain", "prepare", "batch",
+        "recommend", "score", "complete", "compose", "similar", "newcomer", "explain", "prepare", "serve", "batch",
     )  # fmt: skip
     """Every command has its place here; a name that no command bears yet is passed over."""
 

@@ -19,6 +19,7 @@ from panfit.cli import (
     learn_commands,
     newcomer_command,
     outfit_commands,
+    serve_command,
     use_commands,
 )
 from panfit.cli.terminal import stderr
@@ -39,6 +40,7 @@ COMMANDS: tuple[Callable[..., None], ...] = (
     newcomer_command.newcomer,
     explain_command.explain,
     outfit_commands.prepare,
+    serve_command.serve,
     batch_command.batch,
 )
 """A command is called what its function is called, and helps with its docstring."""

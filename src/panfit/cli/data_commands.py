@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from panfit.cli import serve_command
 from panfit.cli.options import Json
 from panfit.cli.terminal import progress_bar, stderr
 from panfit.exits import EXIT_MISTAKE
@@ -15,12 +16,18 @@ from panfit.exits import EXIT_MISTAKE
 def demo(
     out: Annotated[Path, typer.Option(help="The folder for everything the demo makes.")] = Path("demo"),
     seed: Annotated[int, typer.Option(min=0, help="Of the drawn world and of training.")] = 0,
+    serve: Annotated[bool, typer.Option("--serve", help="Then serve it, as `panfit serve` does.")] = False,
 ) -> None:
     """Draw a wardrobe world, train, evaluate, write an HTML report. Minutes on a laptop."""
+    if serve:
+        serve_command.require_extra()  # before minutes are spent
     from panfit.demo import run_demo
 
     report = run_demo(out, seed=seed, console=stderr())
-    print(f"The report: {report}")
+    print(f"The report: {report}", flush=True)
+    if serve:
+        run, trunk_weights = serve_command.demo_run(out)
+        serve_command.serve(run, port=serve_command.PORT, trunk_weights=trunk_weights)
 
 
 def check(dataset: Annotated[Path, typer.Argument(metavar="DATASET")], as_json: Json = False) -> None:

@@ -2,11 +2,15 @@
 
 A photo that cannot be used is a `PhotoError` that says what was found. The size is checked from the file's header,
 before anything is decoded. Imports Pillow and numpy only: the importers and `panfit check` open photos without torch.
+Photos may be opened in several threads at once: Pillow lets go of Python's lock while it decodes and resizes.
 """
 
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
+from typing import BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,11 +35,53 @@ _UPRIGHT = {
 }
 
 
-class PhotoError(DataError):
-    """A photo that cannot be used; ``problems`` holds the one problem."""
+class _Quiet:
+    """No warnings as long as anybody is inside. Python's filters are one for all threads: the first one in puts them
+    aside, the last one out puts them back."""
 
-    def __init__(self, path: str | Path, found: str, *, wanted: str, remedy: str) -> None:
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._filters = warnings.catch_warnings()
+
+    @contextmanager
+    def silenced(self) -> Iterator[None]:
+        with self._lock:
+            if not self._inside:
+                self._filters = warnings.catch_warnings()
+                self._filters.__enter__()
+                warnings.simplefilter("ignore")
+            self._inside += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._inside -= 1
+                if not self._inside:
+                    self._filters.__exit__(None, None, None)
+
+
+_QUIET = _Quiet()
+
+
+class PhotoError(DataError):
+    """A photo that cannot be used; ``problems`` holds the one problem.
+
+    Attributes:
+        reason: "format": it is none of PHOTO_FORMATS; "pixels": it has too many; "damaged": all else.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        found: str,
+        *,
+        wanted: str,
+        remedy: str,
+        reason: Literal["format", "pixels", "damaged"] = "damaged",
+    ) -> None:
         super().__init__("a photo cannot be used", [Problem(str(path), found, wanted, remedy)])
+        self.reason = reason
 
 
 def open_photo(path: str | Path, *, at_least: int | None = None) -> Image.Image:
@@ -61,20 +107,52 @@ def open_photo(path: str | Path, *, at_least: int | None = None) -> Image.Image:
         raise _photo_error(path, "a folder")
     if size_bytes == 0:
         raise _photo_error(path, "an empty file")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow warns about bombs and odd metadata; what matters is raised below
+    try:
+        file = path.open("rb")
+    except OSError as error:
+        raise _photo_error(path, f"no access ({error.strerror})") from None
+    with file:
+        return read_photo(file, path, at_least=at_least)
+
+
+def read_photo(
+    file: BinaryIO,
+    name: str | Path,
+    *,
+    at_least: int | None = None,
+    at_most: int | None = None,
+    max_pixels: int | None = None,
+    max_side: int | None = None,
+) -> Image.Image:
+    """An open file -> an RGB image the right way up, by the rules of `open_photo`.
+
+    Args:
+        file: which can seek; it stays open.
+        name: what an error calls it.
+        at_least: as `open_photo` has it.
+        at_most: a larger photo is averaged down to as many pixels on its longer side, before its colors are converted:
+            the conversions of a large one would take several times its own memory.
+        max_pixels: width times height that are accepted; None: MAX_PHOTO_PIXELS.
+        max_side: of width and of height alone; None: whatever ``max_pixels`` allows.
+
+    Raises:
+        PhotoError: no photo, truncated, or more than ``max_pixels`` or ``max_side``.
+    """
+    max_pixels = MAX_PHOTO_PIXELS if max_pixels is None else max_pixels
+    with _QUIET.silenced():  # Pillow warns about bombs and odd metadata; what matters is raised below
         try:
-            image = Image.open(path, formats=PHOTO_FORMATS)
+            image = Image.open(file, formats=PHOTO_FORMATS)
         except UnidentifiedImageError:
-            with path.open("rb") as file:
-                start = file.read(12)
-            raise _photo_error(path, f"no photo (the file begins with {start!r})") from None
+            file.seek(0)
+            raise _photo_error(name, f"no photo (the file begins with {file.read(12)!r})", "format") from None
         except Image.DecompressionBombError:
-            raise _too_large(path, f"far more than {MAX_PHOTO_PIXELS} pixels") from None
+            raise _too_large(name, f"far more than {max_pixels} pixels", max_pixels) from None
         except Exception as error:  # Pillow's readers raise whatever a damaged file makes them trip over
-            raise _photo_error(path, f"a damaged photo ({error})") from None
+            raise _photo_error(name, f"a damaged photo ({error})") from None
         with image:
-            return _decoded(image, path, at_least)
+            if max_side is not None and max(image.size) > max_side:
+                raise _too_large(name, f"{image.size[0]} x {image.size[1]} pixels", max_pixels)
+            return _decoded(image, name, at_least, at_most, max_pixels)
 
 
 def open_image(image: Image.Image, name: str) -> Image.Image:
@@ -88,24 +166,27 @@ def open_image(image: Image.Image, name: str) -> Image.Image:
         PhotoError: no pixels, more than MAX_PHOTO_PIXELS, truncated, or opened from a file of another format.
     """
     if image.format is not None and image.format not in (*PHOTO_FORMATS, "MPO"):  # MPO: what phones call a JPEG
-        raise _photo_error(name, f"a {image.format} file")
+        raise _photo_error(name, f"a {image.format} file", "format")
     if not all(image.size):
         raise _photo_error(name, f"{image.size[0]} x {image.size[1]} pixels")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # as above
-        return _decoded(image, name, None)
+    with _QUIET.silenced():  # as above
+        return _decoded(image, name, None, None, MAX_PHOTO_PIXELS)
 
 
-def _decoded(image: Image.Image, name: str | Path, at_least: int | None) -> Image.Image:
+def _decoded(
+    image: Image.Image, name: str | Path, at_least: int | None, at_most: int | None, max_pixels: int
+) -> Image.Image:
     """An opened image -> RGB the right way up, decoded here, once its size is known."""
     width, height = image.size
-    if width * height > MAX_PHOTO_PIXELS:
-        raise _too_large(name, f"{width} x {height} = {width * height} pixels")
+    if width * height > max_pixels:
+        raise _too_large(name, f"{width} x {height} = {width * height} pixels", max_pixels)
     try:
         if at_least is not None:
             image.draft(None, (2 * at_least, 2 * at_least))  # twice as many, for the final resize to average
         image.load()
-        return _to_rgb(_upright(image))
+        done = _to_rgb(_upright(image if at_most is None else _shrunk(image, at_most), _orientation(image)))
+        done.info = {}  # it would be turned again, by the same EXIF, if it came here again
+        return done
     except Exception as error:  # Pillow's readers raise whatever a damaged file makes them trip over
         kind = "an image" if image.format is None else f"a {image.format} file"
         raise _photo_error(name, f"{kind} that is truncated or damaged ({error})") from None
@@ -124,11 +205,27 @@ def fit_photo(image: Image.Image, size: int, fit: Literal["pad", "squash"]) -> N
     return np.ascontiguousarray(np.asarray(square, dtype=np.uint8).transpose(2, 0, 1))
 
 
-def _upright(image: Image.Image) -> Image.Image:
-    try:
-        orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
-    except Exception:  # damaged metadata does not make the picture useless
+def _shrunk(image: Image.Image, at_most: int) -> Image.Image:
+    """A loaded image, averaged down to at most so many pixels a side."""
+    longest = max(image.size)
+    if longest <= at_most:
         return image
+    if image.mode in ("1", "L", "P", "RGB") and "transparency" in image.info:
+        image = image.convert("RGBA")  # averages of the one transparent color are other colors
+    elif image.mode in ("1", "P"):
+        image = image.convert("RGB")
+    width, height = (max(1, round(side * at_most / longest)) for side in image.size)
+    return image.resize((width, height), Image.Resampling.BOX)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(_EXIF_ORIENTATION, 1))
+    except Exception:  # damaged metadata does not make the picture useless
+        return 1
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
     turn = _UPRIGHT.get(orientation)
     return image if turn is None else image.transpose(turn)
 
@@ -154,16 +251,21 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
     return Image.fromarray((gray * scale).round().clip(0, 255).astype(np.uint8))
 
 
-def _photo_error(path: str | Path, found: str) -> PhotoError:
+def _photo_error(path: str | Path, found: str, reason: Literal["format", "damaged"] = "damaged") -> PhotoError:
     return PhotoError(
         path,
         found,
         wanted="a photo (JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF)",
         remedy="Replace the file, or leave the item out",
+        reason=reason,
     )
 
 
-def _too_large(path: str | Path, found: str) -> PhotoError:
+def _too_large(path: str | Path, found: str, max_pixels: int) -> PhotoError:
     return PhotoError(
-        path, found, wanted=f"at most {MAX_PHOTO_PIXELS} pixels", remedy="Save a smaller copy in its place"
+        path,
+        found,
+        wanted=f"at most {max_pixels} pixels",
+        remedy="Save a smaller copy in its place",
+        reason="pixels",
     )

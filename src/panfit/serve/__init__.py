@@ -1,1 +1,1 @@
-"""SERVE: a ready Recommender -> an HTTP service and a page (`panfit serve`). Needs panfit[serve]. Never imports train."""
+"""SERVE: a ready Recommender -> an HTTP service and a page (`panfit serve`). Needs panfit[serve]."""

@@ -1,65 +1,150 @@
 """ENGINE: one thread that owns the Recommender and answers many clients' questions, those that wait together at once.
 
+    starting   the thread prepares; questions wait           ready    it answers
+    failed     preparing went wrong (`failure` says why); questions are answered all the same, only later
+    stopped    what waited was answered; new questions are refused
+
 Torch is fastest when it is not shared, and a Recommender is not made for several threads. So questions queue; the
-thread takes all that wait, answers equal ones once, and lets each client have its own. Knows nothing of the web.
+thread takes all that wait and answers equal ones once. A person's ranking of the known outfits, and answers, are kept
+until the catalogue changes (`run`): answers are the Recommender's own, to the last bit. Knows nothing of the web.
 """
 
 import asyncio
+import contextlib
+import logging
 import queue
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any, Literal, TypeVar, overload
 
-from panfit.answers import Alike
+from panfit.answers import Alike, Ranking
+from panfit.complete import PATIENCE
 from panfit.encode import FloatArray
 from panfit.explain import Explanation
-from panfit.newcomers import Newcomer
+from panfit.newcomers import Newcomer, User
 from panfit.recommend import Recommender
 from panfit.serve import queries
-from panfit.serve.queries import Query, Ranked
+from panfit.serve.kept import Kept, answer_bytes, ranking_bytes
+from panfit.serve.queries import Query, Ranked, Recommend
+
+log = logging.getLogger("panfit.serve")
+
+T = TypeVar("T")
+State = Literal["starting", "ready", "failed", "stopped"]
+
+RANKINGS_BYTES = 64 << 20
+"""Of kept rankings: 12 bytes an outfit that anybody likes, a person."""
+ANSWERS_BYTES = 32 << 20
+"""Of kept answers, some kilobytes each."""
+KEPT_KINDS = (
+    queries.Recommend | queries.Complete | queries.Score | queries.Explain | queries.SimilarUsers | queries.SimilarItems
+)
+"""Questions whose answers are kept. Photos are nobody's business; newcomers are kept by who asked for them."""
 
 
 class BusyError(Exception):
     """Too many questions wait already, or this one has waited too long. Asking again later helps."""
 
 
+@dataclass(frozen=True)
+class Work:
+    """How far the thread is with something long.
+
+    Attributes:
+        what: in a few words.
+        done, total: items, say; (0, 0) where nobody counts.
+    """
+
+    what: str
+    done: int = 0
+    total: int = 0
+
+
 @dataclass(frozen=True, eq=False)
 class _Waiting:
-    query: Query
+    asked: "Query | Callable[[Recommender], Any]"
     answer: "asyncio.Future[Any]"
     loop: asyncio.AbstractEventLoop
+
+    def tell(self, answer: Any, error: Exception | None) -> None:
+        with contextlib.suppress(RuntimeError):  # its loop is closed: nobody waits
+            self.loop.call_soon_threadsafe(_tell, self.answer, answer, error)
 
 
 class Engine:
     """Asks a Recommender on behalf of many.
 
     Args:
-        recommender: nobody else may use it from now on.
+        recommender: nobody else may change it from now on, nor ask it what computes.
         waiting: questions that may wait; more are refused.
         seconds: how long one may wait.
         batch: questions that are taken at a time.
+        rankings_bytes, answers_bytes: bounds on what is kept; 0: nothing.
+
+    Attributes:
+        progress: what the thread is busy with, where that is known to take long; None otherwise. For any thread.
+        failure: why preparing failed; None where it did not.
     """
 
     def __init__(
-        self, recommender: Recommender, *, waiting: int = 256, seconds: float = 60.0, batch: int = 64
+        self,
+        recommender: Recommender,
+        *,
+        waiting: int = 256,
+        seconds: float = 60.0,
+        batch: int = 64,
+        rankings_bytes: int = RANKINGS_BYTES,
+        answers_bytes: int = ANSWERS_BYTES,
     ) -> None:
         self.recommender = recommender
+        self.progress: Work | None = None
+        self.failure: str | None = None
         self._waiting: queue.Queue[_Waiting | None] = queue.Queue(waiting)
         self._seconds, self._batch = seconds, batch
+        self._rankings: Kept[User, Ranking] = Kept(rankings_bytes, ranking_bytes)
+        self._answers: Kept[Query, Any] = Kept(answers_bytes, answer_bytes)
         self._thread: threading.Thread | None = None
+        self._is_prepared, self._is_stopped = False, False
+        self._starting = threading.Lock()
+
+    @property
+    def state(self) -> State:
+        """See the module's text."""
+        if self._is_stopped:
+            return "stopped"
+        if self.failure is not None:
+            return "failed"
+        return "ready" if self._is_prepared else "starting"
+
+    @property
+    def num_waiting(self) -> int:
+        """Questions that nobody has begun to answer."""
+        return self._waiting.qsize()
+
+    @property
+    def kept_bytes(self) -> int:
+        """What kept rankings and answers take."""
+        return self._rankings.num_bytes + self._answers.num_bytes
 
     def start(self) -> None:
-        """Start the thread; it first prepares what questions will need."""
-        self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
-        self._thread.start()
+        """Start the thread; it first prepares what questions will need. A second call does nothing."""
+        with self._starting:
+            if self._thread is None and not self._is_stopped:
+                self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
+                self._thread.start()
 
     def stop(self) -> None:
-        """Answer what waits, then end the thread."""
-        if self._thread is not None:
-            self._waiting.put(None)
-            self._thread.join()
-            self._thread = None
+        """Answer what waits, then end the thread, for good. Preparing is given up."""
+        with self._starting:
+            self._is_stopped = True  # new questions are refused
+            if self._thread is not None:
+                self._waiting.put(None)
+                self._thread.join()
+                self._thread = None
+        for each in self._left():  # came while the thread was ending
+            each.tell(None, BusyError("the service is stopping"))
 
     @overload
     async def ask(self, query: queries.Recommend | queries.Complete | queries.Score) -> Ranked: ...
@@ -73,14 +158,35 @@ class Engine:
     async def ask(self, query: queries.SimilarUsers | queries.SimilarItems) -> Alike: ...
 
     async def ask(self, query: Query) -> Any:
-        """The query's answer.
+        """The query's answer; several may get the same object, which they must leave as it is.
 
         Raises:
-            BusyError: too many wait, or it took too long.
+            BusyError: too many wait, it took too long, or the engine was stopped.
             PanfitError: what the Recommender says to it.
         """
+        kept = self._answers.get(query)
+        return await self._queued(query) if kept is None or self._is_stopped else kept
+
+    async def run(self, change: Callable[[Recommender], T]) -> T:
+        """Call something with the Recommender, such as `Recommender.withdraw`, in its turn; kept answers are forgotten.
+
+        Raises:
+            BusyError: as `ask`; the change may still come to pass if it took too long.
+            Exception: whatever the change raises.
+        """
+        found: T = await self._queued(change)
+        return found
+
+    def forget(self, user: User) -> None:
+        """Keep nothing more of somebody who was erased."""
+        self._rankings.drop(lambda key: key is user or key == user)
+        self._answers.drop(lambda query: user in (query.user, getattr(query, "against", None)))  # type: ignore[union-attr]
+
+    async def _queued(self, asked: "Query | Callable[[Recommender], Any]") -> Any:
         loop = asyncio.get_running_loop()
-        waiting = _Waiting(query, loop.create_future(), loop)
+        waiting = _Waiting(asked, loop.create_future(), loop)
+        if self._is_stopped:
+            raise BusyError("the service is stopping")
         try:
             self._waiting.put_nowait(waiting)
         except queue.Full:
@@ -88,14 +194,44 @@ class Engine:
         try:
             return await asyncio.wait_for(waiting.answer, self._seconds)
         except TimeoutError:
+            if waiting.answer.done() and not waiting.answer.cancelled():
+                raise  # the answer itself
             raise BusyError(f"no answer within {self._seconds:g} s") from None
 
     def _run(self) -> None:
+        try:
+            self._prepare()
+        except _StoppedError:
+            pass
+        except Exception as error:
+            self.failure = f"{type(error).__name__}: {error}"
+            log.exception("preparing the model failed")
+        self.recommender.progress = self._told("looking at the items")
+        self._is_prepared, self.progress = True, None
         while True:
             batch = self._take()
             self._answer([each for each in batch if each is not None])
             if None in batch:
                 return
+
+    def _prepare(self) -> None:
+        recommender = self.recommender
+        started = time.perf_counter()
+        recommender.progress = self._told("looking at the items", stops=True)
+        if len(recommender.dataset.catalogue) > PATIENCE:
+            self.progress = Work("learning what tastes there are")
+            recommender.prepare(progress=self._told("learning what tastes there are", stops=True))
+        self.progress = Work("learning what newcomers are compared with")
+        recommender.prepare_newcomers()
+        log.info("the model is prepared, in %.1f s", time.perf_counter() - started)
+
+    def _told(self, what: str, *, stops: bool = False) -> Callable[[int, int], None]:
+        def told(done: int, total: int) -> None:
+            if stops and self._is_stopped:
+                raise _StoppedError
+            self.progress = Work(what, done, total)
+
+        return told
 
     def _take(self) -> list[_Waiting | None]:
         """All that wait, at least one, at most a batch."""
@@ -107,18 +243,65 @@ class Engine:
                 break
         return batch
 
+    def _left(self) -> list[_Waiting]:
+        left = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                left.append(self._waiting.get_nowait())
+        return [each for each in left if each is not None]
+
     def _answer(self, batch: Sequence[_Waiting]) -> None:
+        """Answer questions, equal ones once; a change parts those before it from those after it."""
         alike: dict[Query, list[_Waiting]] = {}
         for each in batch:
-            if not each.answer.cancelled():
-                alike.setdefault(each.query, []).append(each)
-        for query, asked in alike.items():
-            try:
-                answer, error = query.answer(self.recommender), None
-            except Exception as raised:  # whoever asked shall hear of it; the thread goes on
-                answer, error = None, raised
-            for each in asked:
-                each.loop.call_soon_threadsafe(_tell, each.answer, answer, error)
+            if each.answer.cancelled():  # nobody waits for it any more
+                continue
+            if isinstance(each.asked, Query):
+                alike.setdefault(each.asked, []).append(each)
+            else:
+                self._answer_alike(alike)
+                alike = {}
+                self._tell([each], each.asked)
+                self._rankings.drop(lambda _: True)
+                self._answers.drop(lambda _: True)
+        self._answer_alike(alike)
+
+    def _answer_alike(self, alike: dict[Query, list[_Waiting]]) -> None:
+        for query, asked in sorted(alike.items(), key=lambda each: self._answers.get(each[0]) is None):
+            if not all(each.answer.cancelled() for each in asked):
+                self._tell(asked, lambda _, query=query: self._found(query))  # type: ignore[misc]
+
+    def _tell(self, asked: Sequence[_Waiting], call: Callable[[Recommender], Any]) -> None:
+        answer, error = None, None
+        try:
+            answer = call(self.recommender)
+        except Exception as raised:  # whoever asked shall hear of it; the thread goes on
+            error = raised
+        self.progress = None
+        for each in asked:
+            each.tell(answer, error)
+
+    def _found(self, query: Query) -> Any:
+        found = self._answers.get(query)
+        if found is None:
+            if isinstance(query, Recommend) and query.source == "known":
+                found = query.chosen(self.recommender, self._ranking(query.user))
+            else:
+                found = query.answer(self.recommender)
+            if isinstance(query, KEPT_KINDS):
+                self._answers.put(query, found)
+        return found
+
+    def _ranking(self, user: User) -> Ranking:
+        ranking = self._rankings.get(user)
+        if ranking is None:
+            ranking = self.recommender.rank(user)
+            self._rankings.put(user, ranking)
+        return ranking
+
+
+class _StoppedError(Exception):
+    """The engine is stopped while it prepares."""
 
 
 def _tell(future: "asyncio.Future[Any]", answer: Any, error: Exception | None) -> None:

@@ -5,8 +5,7 @@ A query can be compared: equal ones that wait together are answered once. Never 
 
 from dataclasses import dataclass
 
-
-from panfit.answers import Alike, Source
+from panfit.answers import Alike, Ranking, Source
 from panfit.encode import FloatArray
 from panfit.explain import Explanation
 from panfit.ids import OutfitIds
@@ -41,6 +40,11 @@ class Recommend:
 
     def answer(self, recommender: Recommender) -> Ranked:
         found = recommender.recommend(self.user, self.top, source=self.source, exclude_known=self.exclude_known)
+        return _ranked(recommender, self.user, *found)
+
+    def chosen(self, recommender: Recommender, ranking: Ranking) -> Ranked:
+        """`answer` among known outfits, where the user's ranking of them (`Recommender.rank`) is there already."""
+        found = recommender.choose(self.user, ranking, self.top, exclude_known=self.exclude_known)
         return _ranked(recommender, self.user, *found)
 
 

@@ -1,11 +1,13 @@
-"""SERVICE: the model and the likes together: whoever an id means, as the Recommender takes him. Knows nothing of HTTP."""
+"""SERVICE: model and likes together: whoever an id means, as the Recommender takes him. Knows nothing of HTTP."""
 
 from collections import OrderedDict
 from dataclasses import dataclass
 
 import anyio.to_thread
 
+from panfit.ids import OutfitIds
 from panfit.newcomers import Newcomer, User
+from panfit.outfits import Dataset
 from panfit.serve.engine import Engine
 from panfit.serve.likes import LikesStore, Profile, is_newcomer_id
 from panfit.serve.queries import Fit
@@ -24,8 +26,8 @@ class Known:
         gone: how many opinions are left out, because an item is no longer there.
     """
 
-    likes: tuple[tuple[str | None, ...], ...]
-    dislikes: tuple[tuple[str | None, ...], ...]
+    likes: tuple[OutfitIds, ...]
+    dislikes: tuple[OutfitIds, ...]
     gone: int
 
 
@@ -40,13 +42,16 @@ class Service:
 
     def __init__(self, engine: Engine, likes: LikesStore, config: ServeConfig) -> None:
         self.engine, self.likes, self.config = engine, likes, config
-        self.dataset = engine.recommender.dataset
-        self._trained = frozenset(self.dataset.user_ids)
         self._newcomers: OrderedDict[tuple[str, int], Newcomer] = OrderedDict()
+
+    @property
+    def dataset(self) -> Dataset:
+        """As it is now: it grows when items are added."""
+        return self.engine.recommender.dataset
 
     def is_newcomer(self, user_id: str) -> bool:
         """Whether an id has a newcomer's form; the model's users come first."""
-        return user_id not in self._trained and is_newcomer_id(user_id)
+        return user_id not in self.dataset.user_row_of and is_newcomer_id(user_id)
 
     async def user(self, user_id: str) -> User:
         """The user of the model, or the newcomer, whom an id means. Raises UnknownIdError."""
@@ -74,14 +79,15 @@ class Service:
     def forget(self, newcomer_id: str) -> None:
         """Hold nothing more of a newcomer who was erased."""
         for key in [key for key in self._newcomers if key[0] == newcomer_id]:
-            del self._newcomers[key]
+            self.engine.forget(self._newcomers.pop(key))
 
     def known(self, profile: Profile) -> Known:
         """What of a profile's opinions the catalogue still understands."""
-        sides: dict[bool, list[tuple[str | None, ...]]] = {True: [], False: []}
+        there = self.dataset.catalogue.row_of
+        sides: dict[bool, list[OutfitIds]] = {True: [], False: []}
         gone = 0
         for opinion in profile.opinions:
-            if all(item is None or item in self.dataset.catalogue for item in opinion.outfit):
+            if all(item is None or item in there for item in opinion.outfit):
                 sides[opinion.liked].append(opinion.outfit)
             else:
                 gone += 1

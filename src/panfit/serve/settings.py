@@ -10,25 +10,25 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
-    body_bytes: int = Field(24 * MIB, ge=1024)
+    body_bytes: int = Field(default=24 * MIB, ge=1024)
     """Of a request's body, photos included."""
-    photo_bytes: int = Field(8 * MIB, ge=1024)
+    photo_bytes: int = Field(default=8 * MIB, ge=1024)
     """Of one uploaded photo's file."""
-    photo_pixels: int = Field(24_000_000, ge=64)
+    photo_pixels: int = Field(default=24_000_000, ge=64)
     """Width times height of an uploaded photo, said by its header, before anything of it is decoded."""
-    top: int = Field(100, ge=1)
+    top: int = Field(default=100, ge=1)
     """Answers to one question."""
-    list_items: int = Field(1000, ge=1)
+    list_items: int = Field(default=1000, ge=1)
     """Ids in one list of a request: outfits to score, items to choose among, likes."""
-    opinions: int = Field(2000, ge=1)
+    opinions: int = Field(default=2000, ge=1)
     """Likes and dislikes that one newcomer may have."""
-    requests_per_minute: int = Field(1200, ge=1)
+    requests_per_minute: int = Field(default=1200, ge=1)
     """Of one client, on average."""
-    burst: int = Field(200, ge=1)
+    burst: int = Field(default=200, ge=1)
     """Of one client, at once."""
-    waiting: int = Field(256, ge=1)
+    waiting: int = Field(default=256, ge=1)
     """Questions that wait for the model; the next one is told to come again (503)."""
-    seconds: float = Field(60.0, gt=0)
+    seconds: float = Field(default=60.0, gt=0)
     """After so long a question that still waits is given up (503)."""
 
 
