@@ -1,6 +1,7 @@
 """Shared fixtures: one torch thread, seeded generators, a small data set in memory."""
 
 import os
+import signal
 
 os.environ.setdefault(
     "OMP_WAIT_POLICY", "passive"
@@ -15,6 +16,8 @@ import torch
 from panfit.outfits import Catalogue, Dataset, Outfits, Slot, Split
 
 torch.set_num_threads(1)
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a shell's background: the processes of tests inherit it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SLOTS = (Slot("top", "top"), Slot("bottom", "bottom"), Slot("shoe", "shoe"))
 

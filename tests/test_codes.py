@@ -173,7 +173,7 @@ def test_what_is_asked_for_piece_by_piece_is_written_when_it_is_whole(
         tables.packed(viewer, piece)
     assert not list(tmp_path.rglob("*.safetensors"))
     tables.packed(viewer, EVERY[15:])
-    assert len(list(tmp_path.rglob("*.safetensors"))) == 2  # the table, and the catalogue's fingerprints
+    assert len(list(tmp_path.rglob("*.safetensors"))) == 3  # the table, the maps, and the fingerprints
     later = Spied(model, inputs, tmp_path)
     later.tables.packed(viewer, np.array([3]))
     assert later.made == []

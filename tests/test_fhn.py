@@ -21,7 +21,8 @@ from panfit.features.inputs import ItemInputs, KeptMaps
 from panfit.model.pan import Pan, PanShape
 from panfit.outfits import ABSENT, IntArray, Outfits
 from panfit.train.optimizer import beta_at, build_optimizer, rate_factor, set_rates
-from panfit.train.step import StepInputs, Triplets, TripletSource, outfits_of, step_terms
+from panfit.train.step import Triplets, TripletSource, outfits_of, step_terms
+from panfit.train.step_inputs import StepInputs
 from tests.oracles import bpr, preference, user_embedding, visual_semantic
 
 NUM_USERS, CODE_BITS, MAP_SHAPE, TEXT_DIM = 7, 8, (5, 2, 3), 9
@@ -58,8 +59,10 @@ class Taken:
 class DoubleInputs(ItemInputs):
     """Maps in float64, so that agreement can be asked to many digits."""
 
-    def batch(self, rows: IntArray, *, generator: torch.Generator | None = None) -> Tensor:
-        return super().batch(rows, generator=generator).double()  # (n, C, H, W)
+    def batch(
+        self, rows: IntArray, *, generator: torch.Generator | None = None, device: str | torch.device = "cpu"
+    ) -> Tensor:
+        return super().batch(rows, generator=generator, device=device).double()  # (n, C, H, W)
 
 
 @functools.cache

@@ -5,6 +5,7 @@ import io
 import struct
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -393,3 +394,16 @@ def test_a_crop_is_a_window_of_the_photo_resized_back() -> None:
     middle = out[:, 0, 50, 64]
     torch.testing.assert_close(middle, (left + right) / 2, atol=2.0, rtol=0)
     assert (out[:, 0, 0] == out[:, 0, -1]).all()  # nothing is tilted
+
+
+def test_threads_that_open_photos_leave_pythons_warnings_as_they_were(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.jpg" for number in range(12)]
+    for number, path in enumerate(paths):
+        gradient(20 + number, 10).save(path, "JPEG")
+    before = list(warnings.filters)
+    one_by_one = [np.asarray(open_photo(path)) for path in paths]
+    with ThreadPoolExecutor(6) as pool:
+        for _ in range(5):
+            for photo, wanted in zip(pool.map(open_photo, paths), one_by_one, strict=True):
+                np.testing.assert_array_equal(np.asarray(photo), wanted)
+    assert list(warnings.filters) == before

@@ -10,7 +10,7 @@ import torch
 from panfit.config import Config
 from panfit.errors import ConfigError, DataError, FeatureStoreError
 from panfit.features.extract import extract_features
-from panfit.features.images import augment, normalize, photo_array
+from panfit.features.images import augment, fit_photo, normalize, open_photo, photo_array, photo_paths
 from panfit.features.inputs import ItemInputs, KeptMaps, build_inputs
 from panfit.model.backbone import build_backbone
 from panfit.outfits import Dataset
@@ -161,3 +161,29 @@ def test_kept_maps_come_mirrored_about_half_the_time_with_a_generator(inputs: It
     assert 0.4 < (values[:, 0, 0, 0] < 0).mean() < 0.6
     plain = replace(inputs, source=KeptMaps(maps, None))
     np.testing.assert_array_equal(plain.batch(rows, generator=torch.Generator()).numpy(), maps[rows])
+
+
+def test_maps_are_widened_as_numpy_widens_them(inputs: ItemInputs) -> None:
+    rng = np.random.default_rng(3)
+    maps, mirrored = (rng.normal(size=(72, 5, 3, 2)).astype(np.float16) for _ in range(2))
+    maps[7, 0, 0, 0], maps[8, 0, 0, 0] = 6e-8, np.float16(65504)  # the least and the greatest that float16 has
+    kept = replace(inputs, source=KeptMaps(maps, mirrored))
+    rows = np.array([8, 70, 7, 7, 0])
+    np.testing.assert_array_equal(kept.batch(rows).numpy(), maps[rows].astype(np.float32))
+    turned = torch.rand(5, generator=torch.Generator().manual_seed(1)) < 0.5
+    slow = np.stack(
+        [(mirrored if flip else maps)[row].astype(np.float32) for row, flip in zip(rows, turned, strict=True)]
+    )
+    np.testing.assert_array_equal(kept.batch(rows, generator=torch.Generator().manual_seed(1)).numpy(), slow)
+    assert kept.batch(rows, device="meta").device.type == "meta"
+
+
+def test_extraction_in_threads_is_extraction_one_by_one(shop: Dataset) -> None:
+    store = extract_features(shop, tiny_config(), name="maps", precision="float32")
+    generator = torch.Generator().manual_seed(tiny_config().seed)
+    backbone = build_backbone(tiny_config().backbone, (3, 16, 16), generator=generator).eval()
+    for row, path in enumerate(photo_paths(shop)):
+        photo = torch.from_numpy(fit_photo(open_photo(path), 16, "squash"))[None]  # (1, 3, 16, 16)
+        with torch.no_grad():
+            slow = backbone.feature_map(normalize(photo))[0]  # (C, H, W)
+        torch.testing.assert_close(torch.from_numpy(np.array(store.maps[row])).float(), slow, rtol=2e-3, atol=2e-3)

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from panfit.arithmetic import has_bf16
 from panfit.config import Config
 from panfit.errors import ConfigError
 from panfit.features.inputs import build_inputs
@@ -20,7 +21,7 @@ from panfit.train import pretrain
 from panfit.train.frozen import keep_maps
 from panfit.train.learner import build_pan
 from panfit.train.loop import fit
-from panfit.train.pretrain import TRUNK_FILE, ColorTargets, fit_trunk, has_bf16, pretrain_trunk, word_targets
+from panfit.train.pretrain import TRUNK_FILE, ColorTargets, fit_trunk, pretrain_trunk, word_targets
 from panfit.train.progress import Reporter, StopRequest
 from tests.photos import tiny_config, with_photos
 

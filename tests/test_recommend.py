@@ -95,6 +95,50 @@ def test_scores_equal_the_scorer(recommender: Recommender, dataset: Dataset) -> 
         np.testing.assert_allclose(recommender.score(f"u{user}", outfits, codes="relaxed"), relaxed[rows], atol=2e-5)
 
 
+def test_score_parts_add_up(recommender: Recommender, dataset: Dataset) -> None:
+    outfits = [dataset.catalogue.ids(row) for row in dataset.likes["test"].items.tolist()]  # two of them without shoes
+    for user in ("u2", recommender.newcomer(outfits[:2])):
+        general, personal = recommender.score_parts(user, outfits)
+        np.testing.assert_allclose(general + personal, recommender.score(user, outfits), atol=1e-5)
+        alone = [explained.personal for explained in (recommender.explain(user, outfit) for outfit in outfits[:3])]
+        np.testing.assert_allclose(personal[:3], alone, atol=1e-5)
+        assert min(np.ptp(general), np.ptp(personal)) > 1e-3
+    general, personal = recommender.score_parts("u2", [])
+    assert (general.shape, personal.shape) == ((0,), (0,))
+    with pytest.raises(DataError, match="do not fit"):
+        recommender.score_parts("u2", [("top-1", "bottom-2")])
+    with pytest.raises(UnknownIdError, match="no user 'u9'"):
+        recommender.score_parts("u9", outfits)
+
+
+def test_a_ranking_serves_any_question_about_known_outfits(
+    recommender: Recommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("panfit.recommend.LOOKED_AT", 1)  # several looks, where much is left out
+    ranking = recommender.rank("u1")
+    assert ranking.nbytes == 12 * len(recommender.candidates)
+    for withdrawn in ([], ["top-1", "bottom-0"], ["top-0", "top-2"]):
+        recommender.withdraw(withdrawn)
+        for top, exclude_known in ((1, True), (4, False), (1000, True)):
+            found, scores = recommender.choose("u1", ranking, top, exclude_known=exclude_known)
+            expected, expected_scores = recommender.recommend("u1", top, exclude_known=exclude_known)
+            everything = recommender.recommend(
+                "u1", 1000, among=map(recommender.dataset.catalogue.ids, by_rows(recommender))
+            )
+            if exclude_known:
+                assert found == everything[0][:top]
+            assert found == expected
+            np.testing.assert_array_equal(scores, expected_scores)
+    assert not any({"top-0", "top-1", "top-2", "bottom-0"} & set(outfit) for outfit in found)
+    with pytest.raises(UnknownIdError, match="no user 'u9'"):
+        recommender.rank("u9")
+
+
+def by_rows(recommender: Recommender) -> list[list[int]]:
+    rows: list[list[int]] = recommender.candidates.tolist()
+    return rows
+
+
 def test_known_likes_are_left_out_or_not(recommender: Recommender, dataset: Dataset) -> None:
     known = dataset.catalogue.ids(dataset.likes["train"].items[0].tolist())  # of u0
     assert known not in recommender.recommend("u0", top=1000)[0]

@@ -7,11 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from panfit import encode
+from panfit import encode, scoring
 from panfit.config import Config
 from panfit.features.inputs import ItemInputs
 from panfit.model.pan import OutfitBatch, Pan, PanShape
-from panfit.outfits import ABSENT, Outfits
+from panfit.outfits import ABSENT, IntArray, Outfits
 from panfit.scoring import OutfitScorer
 
 NUM_USERS, NUM_ITEMS, TEXT_DIM = 7, 22, 5
@@ -100,10 +100,13 @@ def test_equals_the_model(options: dict[str, dict[str, Any]], text: bool) -> Non
     np.testing.assert_allclose(scorer.scores(outfits, binary=True), binary, atol=2e-5)
 
 
-def test_block_sizes_change_nothing() -> None:
+def test_block_sizes_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     model, inputs = make()
     outfits = draw_outfits()
     whole = np.stack(OutfitScorer(model, inputs).both(outfits))
+    for numbers in (1, 300, 700):  # of the codes that Eq. 4 is given at a time: one outfit's, a few outfits'
+        monkeypatch.setattr(scoring, "BLOCK_NUMBERS", numbers)
+        np.testing.assert_allclose(np.stack(OutfitScorer(model, inputs).both(outfits)), whole, atol=2e-5)
     for batch_items, batch_pairs, chunk_pairs in [(1, 512, 1000), (64, 1, 1000), (64, 512, 1), (3, 7, 57)]:
         scorer = OutfitScorer(model, inputs, batch_items=batch_items, batch_pairs=batch_pairs, chunk_pairs=chunk_pairs)
         np.testing.assert_allclose(np.stack(scorer.both(outfits)), whole, atol=2e-5)
@@ -166,7 +169,9 @@ def test_a_models_own_maps_take_the_photos_place(monkeypatch: pytest.MonkeyPatch
         maps = model.eval().feature_maps(inputs.batch(np.arange(NUM_ITEMS)))
 
     class Maps(ItemInputs):
-        def batch(self, rows: np.ndarray, *, generator: torch.Generator | None = None) -> Tensor:
+        def batch(
+            self, rows: IntArray, *, generator: torch.Generator | None = None, device: str | torch.device = "cpu"
+        ) -> Tensor:
             return maps[torch.from_numpy(rows)]
 
         @property

@@ -13,7 +13,8 @@ from panfit.model.attention import UserAwareAttention, UserMap
 from panfit.model.pan import Pan
 from panfit.outfits import Dataset, Outfits
 from panfit.train.learner import build_pan
-from panfit.train.step import StepInputs, Triplets, TripletSource, outfits_of, step_terms
+from panfit.train.step import Triplets, TripletSource, outfits_of, step_terms
+from panfit.train.step_inputs import StepInputs
 from tests.photos import tiny_config, with_photos
 
 CPU = torch.device("cpu")

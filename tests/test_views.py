@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from panfit.model.views import lay_out, lay_out_items
+from panfit.model.views import lay_out, lay_out_items, lay_out_one
 
 DIM = 3
 UNEVEN = torch.tensor([4, 0, 4, 4, 2, 4, 4, 2, 4])  # item 4 has six viewers, items 1 and 3 none
@@ -19,6 +19,7 @@ def test_every_pair_has_a_place_beside_its_item_and_user(items: Tensor) -> None:
     viewers = users(len(items))
     views = lay_out(items, viewers, num_items=5)
     rows, width, _ = views.users.shape
+    assert isinstance(views.places, Tensor)
     assert len(views.places.unique()) == len(items), "a place each"
     assert torch.equal(views.items[views.rows], items)
     assert torch.equal(views.select(views.users), viewers)
@@ -41,3 +42,12 @@ def test_without_users_each_item_is_viewed_once() -> None:
     assert views.items.tolist() == [0, 2, 4]
     assert torch.equal(views.items[views.rows][views.of_pair], UNEVEN)
     assert not views.users.any()
+
+
+def test_one_viewer_before_each_item() -> None:
+    viewer = users(1)[0]
+    views = lay_out_one(viewer, 4)
+    values = torch.arange(8.0).view(4, 1, 2)  # (Q, K, ...)
+    assert torch.equal(views.rows, torch.arange(4))
+    assert torch.equal(views.select(values), values[:, 0])
+    assert torch.equal(views.users, viewer[None, None])

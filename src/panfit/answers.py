@@ -1,7 +1,11 @@
 """ANSWERS: what a Recommender is asked and what it answers, as types."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Literal, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
 
 from panfit.encode import FloatArray
 from panfit.ids import OutfitIds
@@ -17,6 +21,23 @@ Answers = tuple[list[list[OutfitIds]], list[FloatArray]]
 Alike = tuple[list[str], FloatArray]
 """Ids, and how alike they are (n,), falling."""
 Users = list[User] | list[str] | list[Newcomer] | tuple[User, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Ranking:
+    """One user's order of C outfits.
+
+    Attributes:
+        order: (C,) their places, best first; ties by place.
+        scores: (C,) y of Eq. 4, by place.
+    """
+
+    order: NDArray[np.int32]
+    scores: FloatArray
+
+    @property
+    def nbytes(self) -> int:
+        return self.order.nbytes + self.scores.nbytes
 
 
 class Options(TypedDict, total=False):

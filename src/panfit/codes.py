@@ -16,6 +16,7 @@ from panfit.code_files import CodeFiles, check_folder
 from panfit.encode import FloatArray, ItemCoder, Progress
 from panfit.features.fingerprints import item_fingerprints
 from panfit.features.inputs import ItemInputs
+from panfit.map_files import MapFile
 from panfit.model.hashing import pack_codes, unpack_codes
 from panfit.outfits import ABSENT, BoolArray, IntArray
 from panfit.scoring import predict
@@ -53,6 +54,7 @@ class CodeTables:
         self.progress: Progress | None = None
         self._folder = folder
         self._files: CodeFiles | None = None
+        self._map_file: MapFile | None = None
         self._fingerprints: Packed | None = None  # (N, 16)
         if folder is not None:
             check_folder(folder)
@@ -83,22 +85,33 @@ class CodeTables:
 
     def table(self, viewer: Tensor, *, progress: Progress | None = None) -> Packed:
         """The viewer's whole table (N, V * D / 8), in the catalogue's order; not to be written to."""
-        self.packed(viewer, np.arange(len(self.coder.inputs)), progress=progress)
+        if not self._table(viewer).is_whole:
+            self.packed(viewer, np.arange(len(self.coder.inputs)), progress=progress)
         return self._table(viewer).codes
 
     def extend(self, inputs: ItemInputs) -> None:
         """Take inputs that have more items behind those known so far (`ItemCoder.extend`); what is made stays made."""
         self.coder.extend(inputs)
-        self._files = None  # another catalogue
+        self._files, self._map_file = None, None  # another catalogue
         for table in self._held.values():
             table.num_items = len(inputs)
 
     def _make(self, viewer: Tensor, items: IntArray, progress: Progress | None) -> Packed:
         """Packed codes (n, V * D / 8) of items (n,), distinct and rising."""
+        self.read_maps()
         if len(items) >= WORTH_A_SWEEP:
-            return self._sweep.packed(viewer, items, progress=progress or self.progress)
-        codes = self.coder.codes(viewer[None], np.zeros_like(items), items, binary=True)  # (n, V, D)
-        return pack_codes(codes).flatten(1).cpu().numpy()
+            packed = self._sweep.packed(viewer, items, progress=progress or self.progress)
+        else:
+            codes = self.coder.codes(viewer[None], np.zeros_like(items), items, binary=True)  # (n, V, D)
+            packed = pack_codes(codes).flatten(1).cpu().numpy()
+        if self._map_file is not None:
+            self._map_file.write()
+        return packed
+
+    def read_maps(self) -> None:
+        """Take the maps that an earlier process left in the folder, if it did. Raises CacheError."""
+        if self._code_files() is not None and self._map_file is not None:
+            self._map_file.read()
 
     def _table(self, viewer: Tensor) -> "_Table":
         """The viewer's table, now the last one that was asked for."""
@@ -144,6 +157,7 @@ class CodeTables:
             new = item_fingerprints(self.coder.inputs, first=len(known))
             self._fingerprints = np.concatenate([known, new])
             self._files = CodeFiles(self._folder, model=self.coder.fingerprint(), items=self._fingerprints)
+            self._map_file = MapFile(self._files, self.coder.maps)
         return self._files
 
 
@@ -173,13 +187,16 @@ class _Table:
         """Items (n,) -> (n,). Raises IndexError for an item that there is not."""
         if len(items) and not 0 <= items.min() <= items.max() < self.num_items:
             raise IndexError(f"items from {items.min()} to {items.max()}; there are {self.num_items}")
+        if self.is_whole:
+            return np.ones(len(items), dtype=np.bool_)
         place = np.searchsorted(self.items, items)  # (n,)
         found: BoolArray = np.append(self.items, ABSENT)[place] == items  # (n,)
         return found
 
     def take(self, items: IntArray) -> Packed:
         """Items (n,), all made -> (n, V * D / 8), a copy."""
-        return np.asarray(self.codes[np.searchsorted(self.items, items)])
+        rows = items if self.is_whole else np.searchsorted(self.items, items)  # (n,)
+        return np.asarray(self.codes)[rows]
 
     def add(self, items: IntArray, codes: Packed) -> None:
         """Items (n,) that are not made yet, and their codes (n, V * D / 8)."""

@@ -96,7 +96,8 @@ def best_outfits(
     scores = np.zeros(1)  # (W,)
     order = sorted(pools)
     for slot in order:
-        keep = max(width, top) if slot == order[-1] else width
+        is_last = slot == order[-1]
+        keep = top if is_last else width
         viewers = canvas.viewer_code.expand(len(outfits), -1)  # (W, D)
         if not len(outfits):
             break
@@ -114,6 +115,8 @@ def best_outfits(
         grown[:, slot] = items
         best = _best_distinct(grown, scores, keep)  # (W,)
         outfits, scores = grown[best], scores[best]
+        if is_last:
+            break
         chosen = unpack_codes(torch.from_numpy(pool.packed[places[best]])).to(device)  # (W, V * D)
         codes = codes[torch.from_numpy(parents[best]).to(device)]  # (W, S, V, D), a copy
         codes[:, slot] = chosen.unflatten(1, codes.shape[2:])

@@ -148,6 +148,8 @@ class NegativesConfig(Settings):
     """u_n of S2: a mined near user, or any user of the batch (decision D11)."""
     warmup_epochs: Annotated[int, Field(ge=0)] = 1
     """Epochs before mining starts."""
+    gather: bool = True
+    """Where several processes train: mine among the likes of all of them. False: each among its own."""
 
 
 class LossConfig(Settings):
@@ -194,6 +196,7 @@ class PretrainConfig(Settings):
     epochs: Annotated[int, Field(ge=0)] = 0
     """Passes over the catalogue's photos; 0: no first stage."""
     batch_size: Positive = 128
+    """Photos a step, of all processes together."""
     learning_rate: Rate = 2e-3
     weight_decay: Weight = 1e-4
     precision: Literal["auto", "32-true", "bf16-mixed"] = "32-true"
@@ -206,7 +209,7 @@ class TrainConfig(Settings):
 
     epochs: Positive = 100
     batch_size: Positive = 64
-    """Likes a step."""
+    """Likes a step, of each process: N processes train as one with N times as many."""
     beta: Literal["sqrt", "constant", "late"] = "sqrt"
     """tanh(beta x): sqrt(epoch + 1) (FHN); 1 throughout; or 1, rising to ``beta_final`` over the last third."""
     beta_final: Annotated[float, Field(ge=1)] = 4.0

@@ -192,6 +192,39 @@ class ItemMaps:
         self._maps = maps
         self._place[new] = old + np.arange(len(new))
 
+    @property
+    def num_items(self) -> int:
+        """N."""
+        return len(self._inputs)
+
+    @property
+    def num_bytes(self) -> int:
+        """Of all items' maps, once they are kept; 0 where the inputs are maps."""
+        one = int(np.prod(self._maps.shape[1:])) * self._maps.element_size()
+        return 0 if self._are_maps else len(self._inputs) * one
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every item's map is kept."""
+        return bool((self._place != ABSENT).all())
+
+    def as_bytes(self) -> NDArray[np.uint8]:
+        """(N, b) all maps' bytes, in the items' order."""
+        maps: NDArray[Any] = self._maps[torch.from_numpy(self._place)].numpy()  # (N, C, H, W)
+        return maps.reshape(len(maps), -1).view(np.uint8)
+
+    def put(self, items: IntArray, rows: NDArray[np.uint8]) -> None:
+        """Keep maps that were made before: items (n,), their maps' bytes (n, b). Those of all items are not copied."""
+        dtype, shape = self.dtype, self._maps.shape[1:]
+        maps = torch.from_numpy(np.asarray(rows).view(dtype).reshape(len(rows), *shape))  # (n, C, H, W)
+        if len(items) == len(self._inputs):
+            self._maps, self._place = maps, np.argsort(items)
+            return
+        new = self._place[items] == ABSENT  # (n,)
+        old = len(self._maps)
+        self._maps = torch.cat([self._maps, maps[torch.from_numpy(new)]])
+        self._place[items[new]] = old + np.arange(int(new.sum()))
+
     def take(self, items: IntArray, *, out: Tensor | None = None) -> Tensor:
         """Maps (n, C, H, W) float32 of items (n,) that were kept, on the model's device; in ``out`` if it is given."""
         maps = self._stored(items) if self._are_maps else self._maps[torch.from_numpy(self._place[items])]
@@ -237,7 +270,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     """Inside, the model is in evaluation mode and records no gradients; after, each of its modules is as before."""
     was_training = [module for module in model.modules() if module.training]
     try:
-        model.eval()
+        if was_training:  # else there is nothing to do, and a trunk has many modules
+            model.eval()
         with torch.inference_mode():
             yield
     finally:

@@ -17,7 +17,7 @@ from typing import Unpack, overload
 import numpy as np
 from torch import Tensor
 
-from panfit.answers import Alike, Answer, Answers, Codes, Options, Source, Users
+from panfit.answers import Alike, Answer, Answers, Codes, Options, Ranking, Source, Users
 from panfit.encode import FloatArray
 from panfit.explain import Explanation, explain_outfit, outfit_scores
 from panfit.ids import OutfitIds
@@ -29,6 +29,9 @@ from panfit.scoring import OutfitScorer
 from panfit.stylist import Stylist, check_top
 from panfit.swaps import swap_choices
 from panfit.unseen import Photo
+
+LOOKED_AT = 256
+"""Of a ranking, how many outfits are looked at beside those that are wanted, before more are: few are left out."""
 
 
 class Recommender(Stylist):
@@ -83,8 +86,8 @@ class Recommender(Stylist):
             if among is not None or codes != "binary":
                 raise ValueError("composed outfits are chosen by binary codes, from items (compose), not from outfits")
             return self._answer(user, lambda each: self._composed(each, top, exclude_known))
-        candidates = self.candidates if among is None else _distinct(self.ids.outfit_rows(among))  # (C, S)
-        return self._answer(user, lambda each: self._best(each, candidates, top, exclude_known, codes))
+        rows = None if among is None else _distinct(self.ids.outfit_rows(among))  # (C, S)
+        return self._answer(user, lambda each: self._best(each, rows, top, exclude_known, codes))
 
     @overload
     def score(self, user: User, outfits: Iterable[Worn], *, codes: Codes = "binary") -> FloatArray: ...
@@ -230,6 +233,12 @@ class Recommender(Stylist):
         self._check_users(user)
         return self._each(user, lambda each: self.people.similar(each, top))
 
+    def prepare_newcomers(self) -> None:
+        """Make what all newcomers are compared with; else the first one waits for it. CheckpointError for a rival."""
+        assert self.pan is not None  # a rival is refused
+        self._completer.tables.read_maps()
+        self._fitter.prepare()
+
     @cached_property
     def _fitter(self) -> NewcomerFitter:
         likes = self.dataset.likes["train"]
@@ -246,15 +255,53 @@ class Recommender(Stylist):
         check_opinions(likes, dislikes)
         return self._fitter.fit(*rows)
 
-    def _best(self, user: User, candidates: IntArray, top: int, exclude_known: bool, codes: Codes) -> Answer:
-        keep = self._offered[candidates].all(axis=1, where=candidates != ABSENT)  # (C,)
-        if exclude_known:
-            known = self.people.known(user)
-            keep &= np.array([tuple(sorted(outfit)) not in known for outfit in candidates.tolist()], dtype=np.bool_)
-        candidates = candidates[keep]
+    def rank(self, user: User) -> Ranking:
+        """All `candidates` in a user's order, offered or not, known to him or not. Dear to make; it stays true.
+
+        Raises UnknownIdError: the user is not in the data set.
+        """
+        self.people.check(user)
+        return self._ranked(user, self.candidates, "binary")
+
+    def choose(self, user: User, ranking: Ranking, top: int = 10, *, exclude_known: bool = True) -> Answer:
+        """What `recommend` answers, from the user's ranking of the candidates (`rank`): cheap."""
+        check_top(top)
+        known = self.people.known(user) if exclude_known else set()
+        return self._chosen(ranking, self.candidates, self._places(known), top)
+
+    @cached_property
+    def _place_of(self) -> dict[tuple[int, ...], int]:
+        """Sorted item rows -> place among the candidates."""
+        return {tuple(row): place for place, row in enumerate(np.sort(self.candidates, axis=1).tolist())}
+
+    def _places(self, known: Iterable[tuple[int, ...]]) -> IntArray:
+        """Where outfits, as sorted item rows, stand among the candidates; those that do not are left out."""
+        return np.array([self._place_of[outfit] for outfit in known if outfit in self._place_of], dtype=np.int64)
+
+    def _best(self, user: User, among: IntArray | None, top: int, exclude_known: bool, codes: Codes) -> Answer:
+        known = self.people.known(user) if exclude_known else set()
+        if among is None:
+            return self._chosen(self._ranked(user, self.candidates, codes), self.candidates, self._places(known), top)
+        places = [place for place, outfit in enumerate(np.sort(among, axis=1).tolist()) if tuple(outfit) in known]
+        return self._chosen(self._ranked(user, among, codes), among, np.array(places, dtype=np.int64), top)
+
+    def _ranked(self, user: User, candidates: IntArray, codes: Codes) -> Ranking:
         scores = self._scores(user, candidates, codes)  # (C,)
-        best = np.argsort(-scores, kind="stable")[:top]  # (n,)
-        return [self.dataset.catalogue.ids(outfit) for outfit in candidates[best].tolist()], scores[best]
+        return Ranking(np.argsort(-scores, kind="stable").astype(np.int32), scores)
+
+    def _chosen(self, ranking: Ranking, candidates: IntArray, known: IntArray, top: int) -> Answer:
+        """The first ``top`` whose items are all offered and which do not stand at ``known`` places (k,)."""
+        is_known = np.zeros(len(candidates), dtype=np.bool_)  # (C,)
+        is_known[known] = True
+        best = np.zeros(0, dtype=np.int64)
+        for first in range(0, len(ranking.order), LOOKED_AT + top):
+            places = ranking.order[first : first + LOOKED_AT + top]  # (l,)
+            outfits = candidates[places]  # (l, S)
+            keep = self._offered[outfits].all(axis=1, where=outfits != ABSENT) & ~is_known[places]  # (l,)
+            best = np.concatenate([best, places[keep]])[:top]  # (n,)
+            if len(best) == top:
+                break
+        return [self.dataset.catalogue.ids(outfit) for outfit in candidates[best].tolist()], ranking.scores[best]
 
     def _composed(self, user: User, top: int, exclude_known: bool) -> Answer:
         known = self.people.known(user) if exclude_known else set()

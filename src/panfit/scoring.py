@@ -24,8 +24,8 @@ from panfit.features.inputs import ItemInputs
 from panfit.model.pan import Pan
 from panfit.outfits import ABSENT, IntArray, Outfits
 
-BATCH_OUTFITS = 8192
-"""Outfits that Eq. 4 scores at a time."""
+BLOCK_NUMBERS = 1 << 19
+"""Numbers of the codes that Eq. 4 is given at a time: 2 MiB, so that what it makes of them stays in the cache."""
 CHUNK_PAIRS = 1 << 17
 """(user, item) pairs whose codes are held at a time; a user's are never parted."""
 
@@ -119,9 +119,11 @@ def predict(model: Pan, user_codes: Tensor, item_codes: Tensor, slots: IntArray)
     """
     scores = [np.zeros(0)]
     with evaluating(model):
-        for block in torch.split(to_device(slots, model), BATCH_OUTFITS):
+        of_outfit = max(1, (slots.shape[1] - 1) * item_codes[:1].numel())  # S * V * D
+        for block in torch.split(to_device(slots, model), max(1, BLOCK_NUMBERS // of_outfit)):
             of_user, of_items = block[:, 0], block[:, 1:]  # (b,), (b, S)
-            codes = item_codes[of_items.clamp(min=0)]  # (b, S, V, D), anything where a slot is empty
+            taken = item_codes.index_select(0, of_items.clamp(min=0).flatten())  # (b * S, V, D) rows whole, unlike []
+            codes = taken.unflatten(0, of_items.shape)  # (b, S, V, D), anything where a slot is empty
             found = model.predictor(user_codes[of_user], codes, of_items != ABSENT)
             scores.append(found.score.double().cpu().numpy())
     return np.concatenate(scores)

@@ -16,6 +16,9 @@ def train(
     out: Annotated[Path, typer.Option(help="The run folder to write.")],
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Lay over a setting.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run stopped.")] = False,
+    devices: Annotated[
+        int, typer.Option(min=1, help="Processes that train together here: on a GPU each, or on the CPU.")
+    ] = 1,
     quiet: Annotated[bool, typer.Option("--quiet", help="No progress bar.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -26,8 +29,11 @@ def train(
     settings = Config.read(config, set_ or ())  # mistakes in the config and the data are told before torch is loaded
     dataset = read_dataset(data)
     from panfit.train.loop import fit
+    from panfit.train.processes import Place
 
-    report = fit(settings, dataset, out, resume=resume, progress=not quiet)
+    report = fit(settings, dataset, out, resume=resume, progress=not quiet, devices=devices)
+    if Place.here().rank > 0:  # torchrun started several of this command: one of them tells
+        return
     if as_json:
         print(json.dumps({**vars(report), "run": str(report.run)}))
     else:

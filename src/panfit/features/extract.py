@@ -1,20 +1,23 @@
 """`panfit features`: a frozen trunk's maps of every photo, computed once and stored (the second regime of D4)."""
 
+import contextlib
 import hashlib
 import logging
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from panfit.arithmetic import Precision, halve, settled
 from panfit.config import Config
-from panfit.errors import ConfigError
+from panfit.errors import ConfigError, FeatureStoreError
 from panfit.features.filling import Progress, write_store
 from panfit.features.images import decode_photos, fingerprint_photos, normalize, photo_paths, preparation_of
 from panfit.features.inputs import extractor_name, store_folder
-from panfit.features.store import FeatureStore, Manifest, open_store
+from panfit.features.store import FeatureStore, Manifest, open_store, read_manifest
 from panfit.outfits import Dataset, IntArray
 
 log = logging.getLogger("panfit")
@@ -29,17 +32,21 @@ def extract_features(
     *,
     name: str,
     device: str | torch.device = "cpu",
+    precision: Precision = "auto",
     progress: Progress | None = None,
 ) -> FeatureStore:
     """Run ``config.backbone``'s trunk, in evaluation mode, over every photo; store its maps as DATASET/features/<name>.
 
-    A killed run goes on where it was; a finished store of the same trunk, weights and photos is left as it is.
+    Photos are decoded in threads while the trunk is busy with those before them. A killed run goes on where it was; a
+    finished store of the same trunk, weights and photos is left as it is.
 
     Args:
         dataset: a data set with a folder, whose items all have photos.
         config: ``images`` and ``backbone`` are used; random initial weights are drawn from ``seed``.
         name: the store's name, for ``backbone.store``.
         device: where the trunk runs.
+        precision: the trunk's arithmetic. "auto": bf16 on a processor that has it, or what a finished store was made
+            in. Stored maps are float16 either way.
         progress: told (photos done, photos in all).
 
     Raises:
@@ -67,16 +74,33 @@ def extract_features(
         sources=fingerprint_photos(paths),
         dtype="float16",
         block_items=PHOTOS_PER_BATCH,
+        arithmetic=_arithmetic(precision, torch.device(device), folder),
     )
+    is_half = manifest.arithmetic == "bf16"
+    if is_half:
+        halve(backbone.trunk)
+
+    def decode(rows: IntArray) -> NDArray[np.uint8]:
+        return decode_photos([paths[row] for row in rows], config.images)  # (n, 3, size, size)
 
     @torch.inference_mode()
-    def encode(rows: IntArray) -> NDArray[np.float32]:
-        photos = torch.from_numpy(decode_photos([paths[row] for row in rows], config.images))  # (n, 3, size, size)
-        maps: NDArray[np.float32] = backbone.feature_map(normalize(photos.to(device))).float().cpu().numpy()
-        return maps
+    def encode(decoded: NDArray[np.uint8]) -> NDArray[np.float16]:
+        photos = normalize(torch.from_numpy(decoded).to(device))  # (n, 3, size, size)
+        with torch.autocast(photos.device.type, torch.bfloat16, enabled=is_half):
+            maps = backbone.feature_map(photos)  # (n, C, H, W), a place's channels side by side
+        halves: NDArray[np.float16] = maps.half().cpu().contiguous().numpy()  # torch rounds far faster than numpy
+        return halves
 
-    write_store(folder, manifest=manifest, encode=encode, progress=progress)
+    write_store(folder, manifest=manifest, prepare=decode, encode=encode, progress=progress)
     return open_store(Path(folder), dataset, extractor=manifest.extractor)
+
+
+def _arithmetic(precision: Precision, device: torch.device, folder: Path) -> Literal["float32", "bf16"]:
+    """What maps are to be computed in; where anything will do, a finished store's own."""
+    if precision == "auto" and folder.exists():
+        with contextlib.suppress(FeatureStoreError):  # a damaged one is named when it is opened
+            return read_manifest(folder).arithmetic
+    return settled(precision, device)
 
 
 def hash_weights(trunk: nn.Module) -> str:

@@ -21,13 +21,17 @@ from pydantic import ValidationError
 
 from panfit.config import Settings
 from panfit.errors import DataError, FeatureStoreError, Problem
+from panfit.features.ahead import ahead
 from panfit.features.store import ARRAY_FILE, MANIFEST_FILE, Manifest, array_header, read_manifest
 from panfit.outfits import IntArray
 
 Progress = Callable[[int, int], None]
 """Called with (items done, items in all) as work goes on."""
-Encode = Callable[[IntArray], NDArray[Any]]
-"""(n,) item rows -> (n, ...) their rows of the store; a DataError says which items cannot be encoded."""
+Encode = Callable[[Any], NDArray[Any]]
+"""(n,) item rows, or what `Prepare` made of them -> (n, ...) their rows of the store; a DataError says which items
+cannot be encoded."""
+Prepare = Callable[[IntArray], Any]
+"""(n,) item rows -> what ``encode`` is given in their place; called in threads, ahead of it. May raise as it may."""
 
 PROGRESS_FILE = "progress.json"
 SAVE_EVERY_S = 2.0
@@ -40,6 +44,7 @@ def write_store(
     *,
     manifest: Manifest,
     encode: Encode,
+    prepare: Prepare | None = None,
     progress: Progress | None = None,
     replace: bool = False,
 ) -> None:
@@ -52,6 +57,8 @@ def write_store(
         folder: the store's place, DATASET/features/<name>.
         manifest: what it will hold (`Manifest.describe`).
         encode: item rows -> their rows of the store; values beyond ``manifest.dtype`` are an error.
+        prepare: the half of the work that does not need ``encode``'s own processor: of the next blocks it is done in
+            threads while ``encode`` is busy, which then gets what it made. None: ``encode`` gets the rows.
         progress: told (items done, items in all).
         replace: a finished store that differs, or whose manifest is damaged, is replaced rather than refused.
 
@@ -67,7 +74,7 @@ def write_store(
         if folder.exists() and _is_finished(folder, manifest, replace=replace):
             return
         try:
-            checksums = _fill(partial, manifest, encode, progress)
+            checksums = _fill(partial, manifest, encode, prepare or _as_asked, progress)
             finished = manifest.model_copy(update={"checksums": checksums, "created_at": _now()})
             _write_text(partial / MANIFEST_FILE, finished.model_dump_json(indent=1))
         except OSError as error:
@@ -99,28 +106,39 @@ def _is_finished(folder: Path, manifest: Manifest, *, replace: bool) -> bool:
     return not differences
 
 
-def _fill(partial: Path, manifest: Manifest, encode: Encode, progress: Progress | None) -> tuple[int, ...]:
+def _as_asked(rows: IntArray) -> IntArray:
+    return rows
+
+
+def _fill(
+    partial: Path, manifest: Manifest, encode: Encode, prepare: Prepare, progress: Progress | None
+) -> tuple[int, ...]:
     """Encode the blocks that are missing; returns every block's checksum. Raises DataError with all problems."""
     header = array_header(manifest)
     item_bytes = manifest.num_bytes // manifest.shape[0]
     checksums = _resume(partial, manifest)
     problems: list[Problem] = []
     saved_at = time.monotonic()
-    num_done = 0
-    with (partial / ARRAY_FILE).open("r+b") as file:
+    is_open = [block for block, checksum in enumerate(checksums) if checksum is None]
+    num_done = sum(len(manifest.block_rows(block)) for block, done in enumerate(checksums) if done is not None)
+    if progress is not None and num_done:
+        progress(num_done, manifest.shape[0])
+    with (
+        (partial / ARRAY_FILE).open("r+b") as file,
+        contextlib.closing(ahead(lambda block: prepare(manifest.block_rows(block)), is_open)) as prepared,
+    ):
         try:
-            for block in range(manifest.num_blocks):
+            for block, ready in prepared:
                 rows = manifest.block_rows(block)
-                if checksums[block] is None:
-                    try:
-                        data = _block_bytes(encode(rows), manifest, rows)
-                    except DataError as error:
-                        problems += error.problems
-                        continue
-                    file.seek(len(header) + int(rows[0]) * item_bytes)
-                    file.write(data)
-                    file.flush()  # a full disk shows here, not when the file is closed
-                    checksums[block] = zlib.crc32(data)
+                try:
+                    data = _block_bytes(encode(ready.result()), manifest, rows)
+                except DataError as error:
+                    problems += error.problems
+                    continue
+                file.seek(len(header) + int(rows[0]) * item_bytes)
+                file.write(data)
+                file.flush()  # a full disk shows here, not when the file is closed
+                checksums[block] = zlib.crc32(data)
                 num_done += len(rows)
                 if progress is not None:
                     progress(num_done, manifest.shape[0])

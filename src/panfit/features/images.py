@@ -17,7 +17,8 @@ from PIL import Image
 
 from panfit.config import ImageConfig
 from panfit.errors import DataError, FeatureStoreError, Problem
-from panfit.features.filling import Encode, Progress, write_store
+from panfit.features.ahead import ahead
+from panfit.features.filling import Prepare, Progress, write_store
 from panfit.features.photos import PhotoError, fit_photo, open_image, open_photo
 from panfit.features.store import Manifest, open_store
 from panfit.outfits import Dataset, IntArray
@@ -79,7 +80,7 @@ def photo_array(dataset: Dataset, config: ImageConfig, *, progress: Progress | N
     if photos is not None:
         return photos
     try:
-        write_store(folder, manifest=manifest, encode=decode, progress=progress, replace=True)
+        write_store(folder, manifest=manifest, prepare=decode, encode=_decoded, progress=progress, replace=True)
     except OSError as error:
         log.warning("%s cannot be written (%s): the photos are decoded into memory", folder.parent, error.strerror)
         return _decode_into_memory(len(paths), item_shape, decode, progress)
@@ -87,6 +88,11 @@ def photo_array(dataset: Dataset, config: ImageConfig, *, progress: Progress | N
     if photos is None:
         log.warning("%s cannot be used: the photos are decoded into memory", folder)
         return _decode_into_memory(len(paths), item_shape, decode, progress)
+    return photos
+
+
+def _decoded(photos: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """All the work was done ahead."""
     return photos
 
 
@@ -185,14 +191,15 @@ def augment(photos: "Tensor", config: ImageConfig, generator: "torch.Generator")
 
 
 def _decode_into_memory(
-    num_items: int, item_shape: tuple[int, ...], decode: Encode, progress: Progress | None
+    num_items: int, item_shape: tuple[int, ...], decode: Prepare, progress: Progress | None
 ) -> NDArray[np.uint8]:
     photos = np.empty((num_items, *item_shape), dtype=np.uint8)
     problems: list[Problem] = []
-    for start in range(0, num_items, PHOTOS_PER_BLOCK):
-        rows = np.arange(start, min(start + PHOTOS_PER_BLOCK, num_items))
+    starts = range(0, num_items, PHOTOS_PER_BLOCK)
+    blocks = [np.arange(start, min(start + PHOTOS_PER_BLOCK, num_items)) for start in starts]  # (n,) each
+    for rows, ready in ahead(decode, blocks):
         try:
-            photos[rows] = decode(rows)
+            photos[rows] = ready.result()
         except DataError as error:
             problems += error.problems
         if progress is not None:

@@ -123,6 +123,7 @@ def read_photo(
     at_most: int | None = None,
     max_pixels: int | None = None,
     max_side: int | None = None,
+    formats: tuple[str, ...] = PHOTO_FORMATS,
 ) -> Image.Image:
     """An open file -> an RGB image the right way up, by the rules of `open_photo`.
 
@@ -134,6 +135,7 @@ def read_photo(
             the conversions of a large one would take several times its own memory.
         max_pixels: width times height that are accepted; None: MAX_PHOTO_PIXELS.
         max_side: of width and of height alone; None: whatever ``max_pixels`` allows.
+        formats: some of PHOTO_FORMATS.
 
     Raises:
         PhotoError: no photo, truncated, or more than ``max_pixels`` or ``max_side``.
@@ -141,7 +143,7 @@ def read_photo(
     max_pixels = MAX_PHOTO_PIXELS if max_pixels is None else max_pixels
     with _QUIET.silenced():  # Pillow warns about bombs and odd metadata; what matters is raised below
         try:
-            image = Image.open(file, formats=PHOTO_FORMATS)
+            image = Image.open(file, formats=formats)
         except UnidentifiedImageError:
             file.seek(0)
             raise _photo_error(name, f"no photo (the file begins with {file.read(12)!r})", "format") from None

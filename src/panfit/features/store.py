@@ -41,6 +41,8 @@ class Manifest(Settings):
     """SHA-256 of the item ids in order."""
     sources: str = ""
     """A fingerprint of the photo files."""
+    arithmetic: Literal["float32", "bf16"] = "float32"
+    """In what the trunk computed; what is stored is of ``dtype`` either way."""
     shape: tuple[Positive, ...]
     """(N, C, H, W)."""
     dtype: Literal["float16", "uint8"]

@@ -143,4 +143,6 @@ def by_slot(of_pairs: Tensor, slot_pairs: Tensor) -> Tensor:
     """(P, ...) values of pairs -> (B, S, ...) values of slots, zeros where a slot is empty."""
     padded = torch.cat([of_pairs, of_pairs.new_zeros(1, *of_pairs.shape[1:])])  # (P + 1, ...), the last for -1
     rows = torch.where(slot_pairs == ABSENT, len(of_pairs), slot_pairs)  # (B, S)
-    return padded[rows]  # (B, S, ...)
+    taken = padded.index_select(0, rows.flatten())  # (B * S, ...) whole rows: several times faster than padded[rows]
+    of_slots: Tensor = taken.unflatten(0, rows.shape)  # (B, S, ...)
+    return of_slots

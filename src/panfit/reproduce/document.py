@@ -1,4 +1,6 @@
-"""docs/results.md and the results in README.md, made from result files alone (`make results`): no number is typed.
+"""docs/results.md, docs/benchmarks.md and the results in README.md, made from result files alone (`make results`).
+
+No number is typed.
 
     results/<dataset>/<row>-table1.<recipe>-...          the paper's tables, beside the paper's numbers
     results/<dataset>/pan-options.<row>-...              what decides whether attention works
@@ -28,6 +30,7 @@ from panfit.reproduce.sections import (
     table_reports,
     table_section,
 )
+from panfit.reproduce.speed_section import RATIOS, SHARES, TITLE, chart_mark, speed_charts, speed_page
 from panfit.reproduce.words import CEILINGS, MARGINS, READING, SPREADS, SURE, data_name
 from panfit.results import benchmarks_table, read_results, results_tables
 
@@ -100,7 +103,9 @@ def headline(files: Contents) -> str:
 
 
 def stale_files(root: str | Path) -> dict[Path, str]:
-    """Path -> the text that it should have, for those of docs/results.md and README.md that the results have outrun.
+    """Path -> the text that it should have, for those files that the results have outrun.
+
+    They are docs/results.md and README.md; where speed was measured, docs/benchmarks.md and its charts, too.
 
     Raises:
         DataError: files that are not results, or of two versions of one data set; a README.md without the markers.
@@ -116,6 +121,21 @@ def stale_files(root: str | Path) -> dict[Path, str]:
         wanted = _with_block(path, text, block)
         if not path.exists() or wanted != path.read_text("utf-8"):
             stale[path] = wanted
+    return stale | _stale_benchmarks(root / "docs", files)
+
+
+def _stale_benchmarks(docs: Path, files: Contents) -> dict[Path, str]:
+    """As `stale_files`: the page of speed and its charts."""
+    block, path = speed_page(files), docs / "benchmarks.md"
+    if not block:
+        return {}
+    text = path.read_text("utf-8") if path.exists() else f"{TITLE}\n{BEGIN}\n{END}\n"
+    wanted = _with_block(path, text, block)
+    stale = {} if path.exists() and wanted == text else {path: wanted}
+    images = docs / "images"
+    charts = [images / name for name in (RATIOS, SHARES)]
+    if not all(chart.exists() and chart.read_text("utf-8").endswith(chart_mark(files)) for chart in charts):
+        stale |= {images / name: drawing for name, drawing in speed_charts(files).items()}
     return stale
 
 

@@ -1,7 +1,8 @@
 """METRICS: how the service fares, as Prometheus reads it, at /metrics. Numbers only: no id, no address, no name.
 
-A registry belongs to an app. With several workers a scrape reads one of them, whichever takes it: `panfit_worker` says
-which. Rates over all of them come out right once each has been read often enough.
+A registry belongs to an app, so to one process. With several workers a scrape reads whichever takes it (`panfit_worker`
+says which), and its counters are that worker's alone: gauges help then, rates do not. Where rates matter, let each
+process have a port of its own.
 """
 
 import os

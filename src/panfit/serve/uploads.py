@@ -21,16 +21,20 @@ from panfit.serve.engine import BusyError
 from panfit.serve.settings import Limits
 
 DECODED_AT_ONCE = 2
-"""Photos. One of the most pixels that may come takes some 200 to 300 MB while it is decoded."""
+"""Photos. One of the most pixels that may come takes up to 400 MB while it is decoded (benchmarks/fuzz_uploads.py)."""
 KEPT_SIDE = 1024
 """Pixels a side that are kept, at most. A model sees 224 to 320 of them."""
 MAX_SIDE = 20_000
 """Pixels. Each row costs some bytes of its own, and a picture that is longer is no photo of a garment."""
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF")
+"""Those that browsers and phones know. Of the library's others, a few megabytes can take minutes (PPM) to be read."""
 MAX_SCANS = 40
 """Of a JPEG; progressive ones have about ten. Each one costs a pass over all pixels, however few bytes it has."""
-
-FORMATS = ("JPEG", "PNG", "WebP", "AVIF", "GIF", "TIFF", "BMP")
-"""Those that are told of; which are opened, `panfit.features.photos` says."""
+MAX_PIECES = 5_000
+"""Segments of a JPEG before its data, chunks of a PNG: Pillow reads each one in Python, and keeps all other threads
+waiting meanwhile. Large photos have some hundred."""
+MAX_JUNK = 1 << 16
+"""Bytes between the segments of a JPEG that belong to none; Pillow reads them one by one."""
 
 _limiter: anyio.lowlevel.RunVar[anyio.CapacityLimiter] = anyio.lowlevel.RunVar("panfit_decoding")
 _MARKER = re.compile(rb"\xff([^\x00\xd0-\xd7\xff])")
@@ -87,8 +91,10 @@ def decode_file(file: BinaryIO, limits: Limits) -> Image.Image:
         raise UploadError(422, "the file is empty. Send a photo")
     if len(data) > limits.photo_bytes:
         raise UploadError(413, f"the file has more than {limits.photo_bytes} bytes. Send a smaller copy of the photo")
-    if num_scans(data) > MAX_SCANS:
-        raise UploadError(422, f"a JPEG of more than {MAX_SCANS} scans. Save the photo again and send that")
+    if is_endless(data):
+        raise UploadError(
+            422, "the file is made of far more pieces than photos are. Save the photo again and send that"
+        )
     try:
         # Twice what is kept at most, so that averaging it down does not blur what decoding at a fraction sharpened.
         return read_photo(
@@ -98,6 +104,7 @@ def decode_file(file: BinaryIO, limits: Limits) -> Image.Image:
             at_most=KEPT_SIDE,
             max_pixels=limits.photo_pixels,
             max_side=MAX_SIDE,
+            formats=FORMATS,
         )
     except PhotoError as error:
         raise UploadError(*_ANSWERS[error.reason](limits)) from None
@@ -105,27 +112,37 @@ def decode_file(file: BinaryIO, limits: Limits) -> Image.Image:
         raise UploadError(413, "the photo is too large to be decoded. Send a smaller copy of it") from None
 
 
-def num_scans(data: bytes) -> int:
-    """How many passes over its pixels a JPEG asks for; 0 for any other file.
+def is_endless(data: bytes) -> bool:
+    """Whether a JPEG or a PNG would take far longer to read than its pixels do. Looks at little of it."""
+    if data.startswith(_JPEG):
+        return _is_endless_jpeg(data)
+    place, pieces = len(_PNG), 0
+    while data.startswith(_PNG) and place < len(data) and pieces <= MAX_PIECES:
+        place += 12 + int.from_bytes(data[place : place + 4], "big")  # length, name and checksum; and what is in it
+        pieces += 1
+    return pieces > MAX_PIECES
 
-    Counts no further than `MAX_SCANS` + 1, and no marker of a thumbnail or of what follows the picture.
-    """
-    if not data.startswith(b"\xff\xd8"):
-        return 0
-    scans, place = 0, 2
-    while scans <= MAX_SCANS and (found := _MARKER.search(data, place)) is not None:
-        marker, place = found[1][0], found.end()
+
+def _is_endless_jpeg(data: bytes) -> bool:
+    scans = pieces = junk = 0
+    place = len(_JPEG)
+    while (found := _MARKER.search(data, place)) is not None:
+        marker, length = found[1][0], int.from_bytes(data[found.end() : found.end() + 2], "big")
         if marker == _END:
             break
-        if marker != _TEMPORARY:
-            place += int.from_bytes(data[place : place + 2], "big")  # past the segment, whatever is in it
+        if not scans:  # what stands between segments; later, it is the data
+            junk, pieces = junk + found.start() - place, pieces + 1
         scans += marker == _SCAN
-    return scans
+        if max(scans / MAX_SCANS, pieces / MAX_PIECES, junk / MAX_JUNK) > 1:
+            return True
+        place = found.end() + (0 if marker == _TEMPORARY else length)  # past the segment: not into its thumbnail
+    return not scans and len(data) - place > MAX_JUNK
 
 
+_JPEG, _PNG = b"\xff\xd8", b"\x89PNG\r\n\x1a\n"
 _SCAN, _END, _TEMPORARY = 0xDA, 0xD9, 0x01
 _ANSWERS: dict[str, Callable[[Limits], tuple[int, str]]] = {
-    "format": lambda _: (415, f"the file is not a photo. Send a {', a '.join(FORMATS[:-1])} or a {FORMATS[-1]}"),
+    "format": lambda _: (415, "the file is not a photo that is understood. Send a JPEG, PNG, WebP, AVIF or GIF"),
     "pixels": lambda limits: (
         413,
         f"the photo has more than {limits.photo_pixels} pixels, or {MAX_SIDE} a side. Send a smaller copy of it",

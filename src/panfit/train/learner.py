@@ -19,7 +19,9 @@ from panfit.methods import LearnedModel, make_model, make_scorer, shape_of
 from panfit.model.pan import Pan
 from panfit.outfits import Dataset, Outfits
 from panfit.train.chance import INITIAL, chance_seed
-from panfit.train.step import StepInputs, TripletSource, outfits_of, step_terms
+from panfit.train.distributed import ALONE, Ranks
+from panfit.train.step import TripletSource, outfits_of, step_terms
+from panfit.train.step_inputs import StepInputs
 from panfit.train.triplets import RandomNegatives
 
 
@@ -31,7 +33,9 @@ class Moment:
         epoch: from 0.
         beta: of the relaxed codes (decision D7).
         hard_codes: train on straight-through codes.
-        rng, generator: the step's chance, for numpy and for torch.
+        rng, generator: the step's chance, for numpy and for torch; the same in every process.
+        own_generator: of what differs between processes, the photos' augmentation; `generator` itself in one that
+            trains alone.
     """
 
     epoch: int
@@ -39,6 +43,7 @@ class Moment:
     hard_codes: bool
     rng: np.random.Generator
     generator: torch.Generator
+    own_generator: torch.Generator
 
 
 class Learner(Protocol):
@@ -50,7 +55,10 @@ class Learner(Protocol):
         ...
 
     def terms(self, likes: Outfits, moment: Moment) -> dict[str, Tensor]:
-        """The named terms of the loss on (B) likes, and their weighted sum as "total"."""
+        """The named terms of the loss on (B) likes, and their weighted sum as "total".
+
+        Of several processes each is given the likes of all, and has the terms of all; the gradients of its own share.
+        """
         ...
 
     def scorer(self, beta: float) -> Scorer:
@@ -65,24 +73,34 @@ class Learner(Protocol):
 class PanLearner:
     """PAN, and FHN: triplets, mining, one forward pass, Eq. 9's terms."""
 
-    def __init__(self, model: Pan, dataset: Dataset, inputs: ItemInputs, config: Config, device: torch.device) -> None:
+    def __init__(
+        self,
+        model: Pan,
+        dataset: Dataset,
+        inputs: ItemInputs,
+        config: Config,
+        device: torch.device,
+        ranks: Ranks = ALONE,
+    ) -> None:
         self.model = model
-        self._inputs, self._config, self._device = inputs, config, device
+        self._inputs, self._config, self._device, self._ranks = inputs, config, device, ranks
         self.triplets = TripletSource(
             dataset.likes["train"],
             dataset.split_items("train"),
             tuple(slot.category for slot in dataset.slots),
             config=config,
+            ranks=ranks,
         )
 
     def terms(self, likes: Outfits, moment: Moment) -> dict[str, Tensor]:
-        items = StepInputs(self.model, self._inputs, generator=moment.generator, device=self._device)
+        items = StepInputs(self.model, self._inputs, generator=moment.own_generator, device=self._device)
+        own, counted = _own(likes, self._ranks)
         triplets = self.triplets.draw(
-            likes, items, epoch=moment.epoch, beta=moment.beta, rng=moment.rng, generator=moment.generator
+            likes, items, epoch=moment.epoch, beta=moment.beta, rng=moment.rng, generator=moment.generator, own=own
         )
         batch = items.batch(*outfits_of(triplets))
         output = self.model(batch, beta=moment.beta, straight_through=moment.hard_codes)
-        return step_terms(output, batch, triplets, config=self._config)
+        return step_terms(output, batch, triplets, config=self._config, ranks=self._ranks, counted=counted)
 
     def scorer(self, beta: float) -> Scorer:
         return make_scorer(self.model, self._inputs, beta=beta)
@@ -92,13 +110,23 @@ class PanLearner:
 
 
 class RivalLearner:
-    """A rival of Table 1: the same likes and the same random negatives as PAN's, users dropped."""
+    """A rival of Table 1: the same likes and the same random negatives as PAN's, users dropped.
+
+    Of several processes each has its own rows' loss, which weighs by their number; what a loss compares within a batch
+    (Bi-LSTM's softmax, the visual-semantic terms) is compared within a process's own.
+    """
 
     def __init__(
-        self, model: Rival, dataset: Dataset, inputs: ItemInputs, config: Config, device: torch.device
+        self,
+        model: Rival,
+        dataset: Dataset,
+        inputs: ItemInputs,
+        config: Config,
+        device: torch.device,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.model = model
-        self._inputs, self._device = inputs, device
+        self._inputs, self._device, self._ranks = inputs, device, ranks
         self._negatives = RandomNegatives(
             dataset.likes["train"],
             dataset.split_items("train"),
@@ -107,12 +135,15 @@ class RivalLearner:
         )
 
     def terms(self, likes: Outfits, moment: Moment) -> dict[str, Tensor]:
-        negatives, valid = self._negatives.draw(likes, moment.rng)  # (B, K, S), (B, K)
+        own, counted = _own(likes, self._ranks)
+        weight = (own.stop - own.start if counted is None else counted) / len(likes)
+        negatives, valid = (drawn[own] for drawn in self._negatives.draw(likes, moment.rng))  # (B, K, S), (B, K)
+        likes = likes.take(np.arange(len(likes))[own])
         num_likes, num_slots = likes.items.shape
         outfits = np.concatenate([likes.items, negatives.reshape(-1, num_slots)])  # (B + B*K, S)
-        items = StepInputs(self.model, self._inputs, generator=moment.generator, device=self._device)
+        items = StepInputs(self.model, self._inputs, generator=moment.own_generator, device=self._device)
         batch = items.batch(np.zeros(len(outfits), dtype=np.int64), outfits)
-        return self.model.terms(
+        terms = self.model.terms(
             RivalBatch(
                 maps=batch.inputs,
                 categories=batch.categories,
@@ -122,12 +153,20 @@ class RivalLearner:
                 valid=torch.from_numpy(valid).to(self._device),  # (B, K)
             )
         )
+        return self._ranks.add_up(terms, weight=weight)
 
     def scorer(self, beta: float) -> Scorer:
         return make_scorer(self.model, self._inputs, beta=beta)
 
     def settle(self, beta: float) -> None:
         """A rival has nothing to remember."""
+
+
+def _own(likes: Outfits, ranks: Ranks) -> tuple[slice, int | None]:
+    """Which of a step's likes this process works on, and how many of them count: all (None), or, where the step has
+    fewer likes than there are processes, none of the one that it works on to have something in hand."""
+    own = ranks.share(len(likes))
+    return (own, None) if own.stop > own.start else (slice(0, 1), 0)
 
 
 def build_model(config: Config, dataset: Dataset, inputs: ItemInputs) -> LearnedModel:
@@ -144,11 +183,16 @@ def build_pan(config: Config, dataset: Dataset, inputs: ItemInputs) -> Pan:
 
 
 def learner_of(
-    model: LearnedModel, dataset: Dataset, inputs: ItemInputs, config: Config, device: torch.device
+    model: LearnedModel,
+    dataset: Dataset,
+    inputs: ItemInputs,
+    config: Config,
+    device: torch.device,
+    ranks: Ranks = ALONE,
 ) -> Learner:
     """The learner for a model of its kind."""
     if isinstance(model, Pan):
-        return PanLearner(model, dataset, inputs, config, device)
+        return PanLearner(model, dataset, inputs, config, device, ranks)
     if isinstance(model, Rival):
-        return RivalLearner(model, dataset, inputs, config, device)
+        return RivalLearner(model, dataset, inputs, config, device, ranks)
     raise TypeError(f"{type(model).__name__} is not trained step by step")

@@ -6,15 +6,16 @@
     RUN/state.safetensors          the full state, from which `resume` goes on exactly
 
 Chance is a function of (seed, stage, epoch, step) alone, so a run that was stopped at any step and resumed equals the
-straight run bit for bit on a CPU.
+straight run bit for bit on a CPU. Several processes run the same loop in step (`distributed`): each works on its share
+of a step's likes, the first one writes.
 """
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -28,12 +29,15 @@ from panfit.features.inputs import build_inputs
 from panfit.methods import PLAIN, LearnedModel
 from panfit.model.checkpoint import save_pretrained
 from panfit.outfits import Dataset
-from panfit.train.chance import ORDER, STEP, chance_seed
+from panfit.train.average import RunningMean
+from panfit.train.chance import ORDER, STEP, chance_seed, own_seed
+from panfit.train.distributed import GradientSum, Ranks
 from panfit.train.frozen import keep_maps
 from panfit.train.learner import Learner, Moment, build_model, learner_of
 from panfit.train.optimizer import beta_at, build_optimizer, rate_factor, set_rates
 from panfit.train.plain import fit_plain
 from panfit.train.pretrain import pretrain_trunk
+from panfit.train.processes import join, place_for, run_together
 from panfit.train.progress import Reporter, StopRequest
 from panfit.train.run_folder import (
     FitReport,
@@ -60,6 +64,7 @@ def fit(
     *,
     resume: bool = False,
     progress: bool = True,
+    devices: int = 1,
     on_step: Callable[[Progress], None] | None = None,
 ) -> FitReport:
     """Train what ``config.method`` names on a data set's likes (PAN Eq. 5-9; decisions D7, D9-D12, D15, D27).
@@ -70,36 +75,67 @@ def fit(
         out: the run folder; made if missing.
         resume: go on from the run's last saved state.
         progress: show a progress bar on stderr.
-        on_step: called after every step; what it raises stops the run after its state is saved.
+        devices: so many new processes of this machine train together: on a GPU each, or on the CPU. They train as one
+            does whose `train.batch_size` is as many times larger. A script guards its own start with
+            ``if __name__ == "__main__":``. Where torchrun started this process, its word counts. Plain baselines are
+            fitted by one.
+        on_step: called after every step, in every process; what it raises stops the run after its state is saved. With
+            ``devices`` it must be a function of a module, for it is sent to the new processes.
 
     Returns:
         what came of it; the checkpoints are in ``out``.
 
     Raises:
-        TrainingError: nothing to learn from, a folder that holds another run, a non-finite loss.
+        TrainingError: nothing to learn from, a folder that holds another run, a non-finite loss, a process that was
+            killed, more processes than GPUs.
         KeyboardInterrupt: Ctrl-C; the state is saved first.
     """
     out = Path(out)
     check_learnable(dataset)
-    warn_of_idle_settings(config, dataset)
-    check_folder(out, config, dataset, resume=resume)
-    fabric = Fabric(accelerator=config.train.accelerator, devices=1, precision=config.train.precision)
-    with torch.random.fork_rng(), Reporter(enabled=progress) as reporter, StopRequest() as stop:
-        inputs = build_inputs(dataset, config, progress=reporter.callback("photos"))
-        if config.method in PLAIN:
-            return fit_plain(config, dataset, inputs, out, resume=resume)
-        model: LearnedModel = build_model(config, dataset, inputs).to(fabric.device)
-        begin_folder(out, config, dataset, resume=resume)
-        if config.pretrain.epochs:
-            pretrain_trunk(model, dataset, inputs, config, out=out, reporter=reporter, stop=stop)
-        if config.backbone.frozen:
-            inputs = keep_maps(model, inputs, reporter)
-        learner = learner_of(model, dataset, inputs, config, fabric.device)
-        run = _Run(config, dataset, inputs.made_by, out, fabric, learner, reporter, stop, on_step)
-        state_file = out / STATE_FILE
-        if resume and state_file.exists():
-            run.restore()
-        return run.train()
+    place = place_for(devices, config.train)
+    if place.size == 1 and devices > 1 and config.method not in PLAIN:
+        check_folder(out, config, dataset, resume=resume, processes=devices)  # before anything is started
+        return run_together(
+            partial(fit, config, dataset, out, resume=resume, progress=progress, on_step=on_step), devices
+        )
+    fabric, ranks = join(place, config.train)
+    with torch.random.fork_rng(), Reporter(enabled=progress and ranks.first) as reporter, StopRequest() as stop:
+        return _fit_here(config, dataset, out, fabric, ranks, reporter, stop, resume=resume, on_step=on_step)
+
+
+def _fit_here(
+    config: Config,
+    dataset: Dataset,
+    out: Path,
+    fabric: Fabric,
+    ranks: Ranks,
+    reporter: Reporter,
+    stop: StopRequest,
+    *,
+    resume: bool,
+    on_step: Callable[[Progress], None] | None,
+) -> FitReport:
+    """All of `fit` that one process does, alone or together with others."""
+    if ranks.first:
+        warn_of_idle_settings(config, dataset)
+        check_folder(out, config, dataset, resume=resume, processes=ranks.size)
+    inputs = ranks.in_turns(partial(build_inputs, dataset, config, progress=reporter.callback("photos")))
+    if config.method in PLAIN:
+        fitted = fit_plain(config, dataset, inputs, out, resume=resume) if ranks.first else None
+        return ranks.from_first(cast(FitReport, fitted))
+    model: LearnedModel = build_model(config, dataset, inputs).to(fabric.device)
+    if ranks.first:
+        begin_folder(out, config, dataset, resume=resume, processes=ranks.size)
+    if config.pretrain.epochs:
+        pretrain_trunk(model, dataset, inputs, config, out=out, reporter=reporter, stop=stop, ranks=ranks)
+    if config.backbone.frozen:
+        inputs = keep_maps(model, inputs, reporter, ranks)
+    learner = learner_of(model, dataset, inputs, config, fabric.device, ranks)
+    run = _Run(config, dataset, inputs.made_by, out, fabric, ranks, learner, reporter, stop, on_step)
+    if resume and ranks.from_first((out / STATE_FILE).exists()):
+        run.restore()
+    ranks.same_start(model)
+    return ranks.from_first(run.train())
 
 
 class _Run:
@@ -112,23 +148,25 @@ class _Run:
         made_by: Mapping[str, str],
         out: Path,
         fabric: Fabric,
+        ranks: Ranks,
         learner: Learner,
         reporter: Reporter,
         stop: StopRequest,
         on_step: Callable[[Progress], None] | None,
     ) -> None:
-        self.config, self.dataset, self.made_by, self.out, self.fabric = config, dataset, made_by, out, fabric
+        self.config, self.dataset, self.made_by, self.out = config, dataset, made_by, out
+        self.fabric, self.ranks = fabric, ranks
         self.reporter, self.stop, self.on_step = reporter, stop, on_step
         self.fingerprint = fingerprint(config, dataset)
-        # Fabric's module wrapper copies what a forward pass returns, field by field; PanOutput is frozen. One device
-        # needs no wrappers: fabric.autocast and fabric.backward do the arithmetic.
+        # Fabric's module wrapper copies what a forward pass returns, field by field; PanOutput is frozen. No wrapper is
+        # needed: fabric.autocast and fabric.backward do the arithmetic, GradientSum joins the processes' gradients.
         self.learner, self.model = learner, learner.model
         self.optimizer = build_optimizer(self.model.parameter_groups(), config.optimizer)
-        self.average: dict[str, Tensor] | None = None
-        if config.train.ema:
-            self.average = {name: tensor.detach().clone() for name, tensor in self.model.state_dict().items()}
+        self.gradients = GradientSum(self.model.parameters(), ranks)
+        self.average = RunningMean(self.model, config.train.ema)
         self.likes = dataset.likes["train"]
-        self.steps_per_epoch = math.ceil(len(self.likes) / config.train.batch_size)
+        self.batch_size = config.train.batch_size * ranks.size
+        self.steps_per_epoch = math.ceil(len(self.likes) / self.batch_size)
         self.progress = Progress()
         self.session_start = time.monotonic()
 
@@ -139,9 +177,10 @@ class _Run:
             model=self.model,
             optimizer=self.optimizer,
             fingerprint=self.fingerprint,
-            average=self.average,
+            average=self.average.tensors,
         )
-        cut_log(self.out, epochs=self.progress.epoch)
+        if self.ranks.first:
+            cut_log(self.out, epochs=self.progress.epoch)
 
     def train(self) -> FitReport:
         """Epochs until the end, early stopping, or Ctrl-C."""
@@ -167,7 +206,7 @@ class _Run:
         saved_at = time.monotonic()
         self.model.train()
         while progress.step < self.steps_per_epoch:
-            rows = order[progress.step * config.batch_size :][: config.batch_size]
+            rows = order[progress.step * self.batch_size :][: self.batch_size]
             terms = self._step(rows)
             for name, value in terms.items():
                 progress.sums[name] = progress.sums.get(name, 0.0) + value
@@ -187,23 +226,34 @@ class _Run:
         }
         if (progress.epoch + 1) % config.validate_every == 0 or progress.epoch + 1 == config.epochs:
             record["val"] = self._validate()
-        log_line(self.out, record)
+        if self.ranks.first:
+            log_line(self.out, record)
         self._checkpoint("last")
 
     def _after_step(self) -> None:
+        """Stop here if this process is asked to, or any other: all of them after the same step."""
         try:
-            if self.on_step is not None:
-                self.on_step(self.progress)
-            self.stop.check()
+            self.ranks.stop_together(self._look_around)
         except BaseException:
             self._save()
             raise
+
+    def _look_around(self) -> None:
+        if self.on_step is not None:
+            self.on_step(self.progress)
+        self.stop.check()
 
     def _step(self, rows: np.ndarray[Any, np.dtype[np.int64]]) -> dict[str, float]:
         """One optimizer step on the likes of the given rows; returns its named losses."""
         config, progress = self.config, self.progress
         seed = chance_seed(config.seed, STEP, progress.epoch, progress.step)
         rng, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
+        own_generator = generator
+        if self.ranks.size > 1:
+            seed = own_seed(
+                config.seed, STEP, progress.epoch, progress.step, rank=self.ranks.rank, size=self.ranks.size
+            )
+            own_generator = torch.Generator().manual_seed(seed)
         torch.manual_seed(seed)  # dropout draws from torch's own generator; fit() restores it at the end
         done = progress.epoch * self.steps_per_epoch + progress.step
         factor = rate_factor(
@@ -212,17 +262,22 @@ class _Run:
         set_rates(self.optimizer, config.optimizer, factor)
         beta = beta_at(config.train, progress.epoch)
         hard_codes = progress.epoch >= config.train.straight_through_from * config.train.epochs
-        moment = Moment(epoch=progress.epoch, beta=beta, hard_codes=hard_codes, rng=rng, generator=generator)
+        moment = Moment(
+            epoch=progress.epoch, beta=beta, hard_codes=hard_codes,
+            rng=rng, generator=generator, own_generator=own_generator,
+        )  # fmt: skip
         with self.fabric.autocast():
             terms = self.learner.terms(self.likes.take(rows), moment)
         if not torch.isfinite(terms["total"]):
             raise TrainingError(self._non_finite(terms, rows))
         self.optimizer.zero_grad()
         self.fabric.backward(terms["total"])
+        self.gradients.finish()
         if config.optimizer.clip_norm:
             self.fabric.clip_gradients(self.model, self.optimizer, max_norm=config.optimizer.clip_norm)
         self.optimizer.step()
-        self._update_average(done)
+        self.ranks.average_statistics(self.model)
+        self.average.update(done)
         return {name: float(value.detach()) for name, value in terms.items()}
 
     def _non_finite(self, terms: dict[str, Tensor], rows: np.ndarray[Any, np.dtype[np.int64]]) -> str:
@@ -234,24 +289,13 @@ class _Run:
             "Lower the learning rates, or set optimizer.clip_norm"
         )
 
-    def _update_average(self, done: int) -> None:
-        """The running mean of the weights, which starts fast so that it forgets the initial ones."""
-        if self.average is None:
-            return
-        decay = min(self.config.train.ema, (1 + done) / (10 + done))
-        for name, tensor in self.model.state_dict().items():
-            if tensor.is_floating_point():
-                self.average[name].lerp_(tensor.detach(), 1 - decay)
-            else:
-                self.average[name].copy_(tensor.detach())
-
     def _validate(self) -> dict[str, Any]:
         """Validation with random negatives; keeps the best checkpoint."""
         progress = self.progress
-        with _weights(self.model, self.average):
-            scorer = self.learner.scorer(beta_at(self.config.train, progress.epoch))
+        with self.average.worn():
+            scorer = self.ranks.scorer(self.learner.scorer(beta_at(self.config.train, progress.epoch)))
             result = evaluate(scorer, self.dataset, split="val", negatives="random", resamples=VALIDATION_RESAMPLES)
-            value = selected(result, self.config.train)
+            value = self.ranks.from_first(selected(result, self.config.train))  # all of them stop, or none
             if progress.best is None or value > progress.best:
                 progress.best, progress.best_epoch, progress.stale = value, progress.epoch, 0
                 self._write_checkpoint("best")
@@ -261,12 +305,14 @@ class _Run:
         return validation_record(result, self.config.train)
 
     def _checkpoint(self, name: str) -> None:
-        with _weights(self.model, self.average):
+        with self.average.worn():
             self._write_checkpoint(name)
 
     def _write_checkpoint(self, name: str) -> None:
         beta = beta_at(self.config.train, self.progress.epoch)
         self.learner.settle(beta)
+        if not self.ranks.first:
+            return
         extra = {
             "epoch": self.progress.epoch,
             "beta": beta,
@@ -277,25 +323,13 @@ class _Run:
         save_pretrained(self.model, self.out / name, user_ids=self.dataset.user_ids, extra=extra)
 
     def _save(self) -> None:
+        if not self.ranks.first:
+            return
         save_state(
             self.out / STATE_FILE,
             self.progress,
             model=self.model,
             optimizer=self.optimizer,
             fingerprint=self.fingerprint,
-            average=self.average,
+            average=self.average.tensors,
         )
-
-
-@contextmanager
-def _weights(model: LearnedModel, average: dict[str, Tensor] | None) -> Iterator[None]:
-    """Inside, the model carries the running mean of its weights, if one is kept."""
-    if average is None:
-        yield
-        return
-    own = {name: tensor.detach().clone() for name, tensor in model.state_dict().items()}
-    model.load_state_dict(average)
-    try:
-        yield
-    finally:
-        model.load_state_dict(own)

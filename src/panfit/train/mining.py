@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 Choice = Literal["loss", "nearest", "random", "any", "far"]
@@ -107,6 +108,7 @@ def mine(
     else:
         hardness = torch.rand(pool.shape, generator=generator).to(pool.device)
     hardness = hardness.masked_fill(~pool, float("-inf"))  # (B, B)
-    count = min(count, len(pool))
     best, rows = hardness.sort(dim=1, descending=True, stable=True)
-    return Mined(rows=rows[:, :count], valid=best[:, :count] > float("-inf"))
+    missing = (0, max(count - len(pool), 0))  # columns, where the batch itself has fewer rows than are asked for
+    valid = best[:, :count] > float("-inf")
+    return Mined(rows=F.pad(rows[:, :count], missing), valid=F.pad(valid, missing))

@@ -16,13 +16,15 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from panfit.arithmetic import has_bf16
 from panfit.config import Config
 from panfit.errors import ConfigError
 from panfit.features.inputs import ItemInputs, build_inputs
 from panfit.methods import LearnedModel
 from panfit.model.small import Statistics
 from panfit.outfits import Catalogue, Dataset
-from panfit.train.chance import PRETRAIN, PRETRAIN_ORDER, chance_seed
+from panfit.train.chance import PRETRAIN, PRETRAIN_ORDER, chance_seed, own_seed
+from panfit.train.distributed import ALONE, GradientSum, Ranks
 from panfit.train.learner import build_model
 from panfit.train.progress import Reporter, StopRequest
 from panfit.train.run_folder import fingerprint
@@ -34,21 +36,8 @@ MEASURED_AT_ONCE = 512
 PRETRAIN_STATE_FILE = "pretrain.safetensors"
 TRUNK_FILE = "trunk.safetensors"
 """The trained trunk and its head, for other runs to start from: backbone.weights = "RUN/trunk.safetensors"."""
-BF16_FLAGS = {"amx_bf16", "avx512_bf16", "bf16"}
-"""How Linux names a CPU's bf16 instructions (x86, ARM)."""
 RISING_SHARE = 0.2
 """Share of the steps over which the learning rate rises, before it falls along a cosine."""
-
-
-def has_bf16(device: torch.device, *, cpu_info: Path = Path("/proc/cpuinfo")) -> bool:
-    """Whether bf16 arithmetic is the device's own: any GPU; a CPU whose flags say so, as far as the system tells."""
-    if device.type != "cpu":
-        return True
-    try:
-        flags = set(cpu_info.read_text("utf-8").split())
-    except OSError:
-        return False
-    return bool(flags & BF16_FLAGS)
 
 
 def word_targets(catalogue: Catalogue) -> tuple[NDArray[np.float32], tuple[str, ...]]:
@@ -101,8 +90,11 @@ def pretrain_trunk(
     out: Path,
     reporter: Reporter,
     stop: StopRequest,
+    ranks: Ranks = ALONE,
 ) -> None:
     """Train ``model.backbone``'s trunk on the catalogue's words and colors; resumable at its epochs, in place.
+
+    Of several processes each takes its share of every step's photos: the same steps, sooner.
 
     Raises:
         ConfigError: there is no trunk to train (stored maps, or no inputs from photos).
@@ -125,35 +117,45 @@ def pretrain_trunk(
     optimizer = torch.optim.AdamW(learner.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
     state_file, belongs = out / PRETRAIN_STATE_FILE, fingerprint(config, dataset)
     progress = Progress()
-    if state_file.exists():
+    if ranks.from_first(state_file.exists()):
         progress = load_state(state_file, model=learner, optimizer=optimizer, fingerprint=belongs)
     half = settings.precision == "bf16-mixed" or (settings.precision == "auto" and has_bf16(device))
     steps_per_epoch = math.ceil(len(inputs) / settings.batch_size)
     total = settings.epochs * steps_per_epoch
     learner.train()
+    gradients = GradientSum(learner.parameters(), ranks)
     while progress.epoch < settings.epochs:
         order = np.random.default_rng([config.seed, PRETRAIN_ORDER, progress.epoch]).permutation(len(inputs))
         for step in range(steps_per_epoch):
-            rows = order[step * settings.batch_size :][: settings.batch_size]
+            of_all = order[step * settings.batch_size :][: settings.batch_size]
+            own = of_all[ranks.share(len(of_all))]  # (n,)
+            rows, weight = (own, 1.0) if len(own) else (of_all[:1], 0.0)  # with too few for all, something in hand
             done = progress.epoch * steps_per_epoch + step
-            generator = torch.Generator().manual_seed(chance_seed(config.seed, PRETRAIN, progress.epoch, step))
+            seed = own_seed(config.seed, PRETRAIN, progress.epoch, step, rank=ranks.rank, size=ranks.size)
+            generator = torch.Generator().manual_seed(seed)
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * _rate_factor(done, total)
             photos = inputs.batch(rows, generator=generator).to(device)  # (n, 3, h, w)
             with torch.autocast(device.type, torch.bfloat16, enabled=half):
                 feature_map = trunk(photos.contiguous(memory_format=torch.channels_last))  # (n, C, H, W)
             word_logits, colors = probe(head(feature_map.float())).split([words.shape[1], Statistics.NUM], dim=1)
-            word_loss = F.binary_cross_entropy_with_logits(word_logits, targets[rows], reduction="sum") / len(rows)
-            color_loss = F.mse_loss(colors, color_targets(photos), reduction="sum") / len(rows)
+            word_loss = F.binary_cross_entropy_with_logits(word_logits, targets[rows], reduction="sum") / len(of_all)
+            color_loss = F.mse_loss(colors, color_targets(photos), reduction="sum") / len(of_all)
             optimizer.zero_grad()
-            (word_loss + color_loss).backward()
+            ((word_loss + color_loss) * weight).backward()
+            gradients.finish()
             optimizer.step()
-            reporter.update("pretraining", done + 1, total, f"words {word_loss:.3f}  colors {color_loss:.3f}")
-            stop.check()
+            ranks.average_statistics(learner)
+            shown = f"words {word_loss * ranks.size:.3f}  colors {color_loss * ranks.size:.3f}"  # of equal shares
+            reporter.update("pretraining", done + 1, total, shown)
+            ranks.stop_together(stop.check)
         progress.epoch += 1
-        save_state(state_file, progress, model=learner, optimizer=optimizer, fingerprint=belongs)
-    tensors = {**trunk.state_dict(), **head.state_dict()}
-    write_tensors(out / TRUNK_FILE, {name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
+        if ranks.first:
+            save_state(state_file, progress, model=learner, optimizer=optimizer, fingerprint=belongs)
+    gradients.close()
+    if ranks.first:
+        tensors = {**trunk.state_dict(), **head.state_dict()}
+        write_tensors(out / TRUNK_FILE, {name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
     for parameter, trainable in zip(trunk.parameters(), was_trainable, strict=True):
         parameter.requires_grad_(trainable)
     model.train(model.training)  # a frozen trunk goes back to evaluation mode

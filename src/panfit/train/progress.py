@@ -85,12 +85,16 @@ class Reporter:
 
 
 class StopRequest:
-    """Turns the first Ctrl-C (or SIGTERM) into a request, honored between two steps; the second stops at once."""
+    """Turns the first Ctrl-C (or SIGTERM) into a request, honored between two steps; the second stops at once.
+
+    Attributes:
+        asked: whether there was one.
+    """
 
     SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
     def __init__(self) -> None:
-        self._asked = False
+        self.asked = False
         self._previous: list[Callable[[int, FrameType | None], object] | int | None] = []
 
     def __enter__(self) -> Self:
@@ -105,11 +109,11 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self._asked:
+        if self.asked:
             raise KeyboardInterrupt
-        self._asked = True
+        self.asked = True
 
     def check(self) -> None:
         """Raise KeyboardInterrupt if somebody asked to stop."""
-        if self._asked:
+        if self.asked:
             raise KeyboardInterrupt

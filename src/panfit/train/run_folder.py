@@ -47,7 +47,9 @@ class FitReport:
 def fingerprint(config: Config, dataset: Dataset) -> str:
     """Says whether a saved state belongs to this config and data. How often to save does not matter."""
     train = config.train.model_copy(update={"save_every_s": 1.0})
-    text = config.model_copy(update={"train": train}).model_dump_json() + dataset.checksum
+    shown = config.model_copy(update={"train": train}).model_dump_json(exclude={"negatives": {"gather"}})
+    apart = "" if config.negatives.gather else "mined apart"  # what older runs could not say leaves theirs as it was
+    text = shown + dataset.checksum + apart
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -80,8 +82,10 @@ def warn_of_idle_settings(config: Config, dataset: Dataset) -> None:
         )
 
 
-def check_folder(out: Path, config: Config, dataset: Dataset, *, resume: bool) -> None:
-    """Raise TrainingError if the folder holds another run, or something else, or nothing to resume."""
+def check_folder(out: Path, config: Config, dataset: Dataset, *, resume: bool, processes: int = 1) -> None:
+    """Raise TrainingError if the folder holds another run, or something else, or nothing to resume; or if it was begun
+    by another number of processes, which make other steps of the same settings.
+    """
     if out.exists() and not out.is_dir():
         raise TrainingError(f"{out}: a file of that name is in the way of the run folder")
     if resume:
@@ -93,6 +97,13 @@ def check_folder(out: Path, config: Config, dataset: Dataset, *, resume: bool) -
                 f"{out}: this run was started with other settings or other data; resume it with the same ones, "
                 "or start a new run in another folder"
             )
+        begun_by = written.get("processes", 1)
+        if begun_by != processes:
+            raise TrainingError(
+                f"{out}: this run was begun by {begun_by} process(es), and here are {processes}: its steps would be "
+                f"others. Resume it with --devices {begun_by} (or as many by torchrun), or start a new run in another "
+                "folder"
+            )
         return
     if (out / RUN_FILE).exists() or (out / STATE_FILE).exists():
         raise TrainingError(f"{out}: there is a run here already; go on with it by --resume, or name another folder")
@@ -100,11 +111,11 @@ def check_folder(out: Path, config: Config, dataset: Dataset, *, resume: bool) -
         raise TrainingError(f"{out}: this folder holds something else; name a new folder for the run")
 
 
-def begin_folder(out: Path, config: Config, dataset: Dataset, *, resume: bool) -> None:
+def begin_folder(out: Path, config: Config, dataset: Dataset, *, resume: bool, processes: int = 1) -> None:
     """Make the folder and write down what is run, once its inputs and its model are there: a start that fails for bad
     settings or photos leaves nothing that the next start would stumble over. Raises TrainingError as `check_folder`.
     """
-    check_folder(out, config, dataset, resume=resume)  # again: decoding photos may have taken long
+    check_folder(out, config, dataset, resume=resume, processes=processes)  # again: decoding photos may have taken long
     if resume:
         return
     out.mkdir(parents=True, exist_ok=True)
@@ -115,6 +126,7 @@ def begin_folder(out: Path, config: Config, dataset: Dataset, *, resume: bool) -
         "checksum": dataset.checksum,
         "seed": config.seed,
         "fingerprint": fingerprint(config, dataset),
+        "processes": processes,
     }
     (out / CONFIG_FILE).write_text(config.to_toml(), "utf-8")
     write_aside(out / RUN_FILE, json.dumps(run, indent=1) + "\n")

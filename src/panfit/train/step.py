@@ -5,7 +5,6 @@ attention once on each distinct (user, item) pair, however many triplets share t
 """
 
 from dataclasses import dataclass
-from typing import Generic, TypeVar
 
 import numpy as np
 import torch
@@ -13,18 +12,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from panfit.config import Config
-from panfit.features.inputs import ItemInputs
-from panfit.methods import LearnedModel
 from panfit.model.pan import OutfitBatch, Pan, PanOutput
-from panfit.outfits import ABSENT, IntArray, Outfits
+from panfit.outfits import IntArray, Outfits
+from panfit.train.distributed import ALONE, Ranks
 from panfit.train.losses import bpr_loss, quantization_loss, total_loss, user_specific_loss, visual_semantic_loss
 from panfit.train.mining import Mined, mine, near_users, user_distances
+from panfit.train.step_inputs import StepInputs
 from panfit.train.triplets import RandomNegatives
 
 
 @dataclass(frozen=True, eq=False)
 class Triplets:
-    """S1 and S2 of one batch (PAN Eq. 5), as rows.
+    """S1 and S2 of one batch (PAN Eq. 5), as rows; of several processes, those of this one's share of the batch.
 
     Attributes:
         likes: (B) the liked outfits O_j with their users u_i.
@@ -43,60 +42,6 @@ class Triplets:
     other_valid: NDArray[np.bool_]
 
 
-M = TypeVar("M", bound=LearnedModel)
-
-
-class StepInputs(Generic[M]):
-    """The items of one step. Each photo is augmented, and passes the trunk, once: when it is first asked for.
-
-    Mining asks for the liked outfits' items first, the forward pass then for the rest; both see the same maps.
-    """
-
-    def __init__(
-        self, model: M, inputs: ItemInputs, *, generator: torch.Generator | None, device: torch.device
-    ) -> None:
-        self.model = model
-        self._inputs, self._generator, self._device = inputs, generator, device
-        self._place = np.full(len(inputs), ABSENT, dtype=np.int64)  # (all items,) where an item's map stands
-        self._maps: list[Tensor] = []  # each (n, C, H, W)
-
-    def add(self, items: IntArray) -> None:
-        """Compute the maps of the items (any shape, ABSENT skipped) that are not there yet."""
-        distinct = np.unique(items)
-        new = distinct[(distinct != ABSENT) & (self._place[distinct] == ABSENT)]  # (n,)
-        if not len(new):
-            return
-        inputs = self._inputs.batch(new, generator=self._generator).to(self._device)  # (n, ...)
-        with torch.enable_grad():  # miners ask without gradient; the forward pass goes on from the same maps
-            maps = inputs if self._inputs.kind == "kept" else self.model.feature_maps(inputs)  # (n, C, H, W)
-        start = sum(len(each) for each in self._maps)
-        self._place[new] = np.arange(start, start + len(new))
-        self._maps.append(maps)
-
-    def batch(self, users: IntArray, items: IntArray) -> OutfitBatch:
-        """(B,) users and (B, S) item rows of the catalogue -> a batch that holds each distinct item once."""
-        self.add(items)
-        distinct, places = np.unique(items, return_inverse=True)  # (N + 1,) or (N,), (B * S,)
-        places = places.reshape(items.shape)  # (B, S)
-        if distinct[0] == ABSENT:
-            distinct = distinct[1:]
-            places = places - 1  # absent slots become -1 again
-        maps = self._maps[0] if len(self._maps) == 1 else torch.cat(self._maps)  # (all so far, C, H, W)
-        order = self._place[distinct]  # (N,)
-        if not np.array_equal(order, np.arange(len(maps))):
-            maps = maps.index_select(0, torch.from_numpy(order).to(self._device))  # (N, C, H, W)
-        rows = torch.from_numpy(distinct)  # (N,)
-        text = self._inputs.text
-        return OutfitBatch(
-            inputs=maps,
-            categories=self._inputs.categories[rows].to(self._device),
-            text=None if text is None else text[rows].to(self._device),
-            users=torch.from_numpy(users).to(self._device),
-            items=torch.from_numpy(places).to(self._device),
-            are_maps=True,
-        )
-
-
 @dataclass(frozen=True, eq=False)
 class Neighborhood:
     """How the rows of a batch stand to one another; S1's and S2's miners read the same.
@@ -112,6 +57,49 @@ class Neighborhood:
     not_known: Tensor
 
 
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """The likes that S1 and S2 are mined among.
+
+    Attributes:
+        likes: (B) of all processes, or of this one alone.
+        own: the rows that this process mines for.
+        items: holds the maps of their items, or can compute them.
+        neighborhood: of the B rows.
+        beta: of the relaxed codes.
+    """
+
+    likes: Outfits
+    own: slice
+    items: StepInputs[Pan]
+    neighborhood: Neighborhood
+    beta: float
+
+    def own_rows(self, asked: Tensor) -> Tensor:
+        """(B, B) bool -> the same, False outside the own rows."""
+        kept = torch.zeros_like(asked)  # (B, B)
+        kept[self.own] = asked[self.own]
+        return kept
+
+    def scores(self, asked: Tensor, *, personal: bool) -> Tensor:
+        """(B, B) scores [i, j] of O_j for u_i where ``asked`` says so, else 0; without dropout, without gradient."""
+        scores = torch.zeros(asked.shape)  # (B, B)
+        rows, columns = (place.numpy() for place in asked.nonzero(as_tuple=True))  # (P,), (P,)
+        if not len(rows):
+            return scores
+        self.items.add(self.likes.items)  # while the trunk is in training mode
+        model = self.items.model
+        was_training = model.training
+        model.eval()
+        try:
+            with torch.no_grad():
+                output = model(self.items.batch(self.likes.users[rows], self.likes.items[columns]), beta=self.beta)
+        finally:
+            model.train(was_training)
+        scores[rows, columns] = (output.personal if personal else output.score).cpu().float()
+        return scores
+
+
 class TripletSource:
     """Makes the triplets of a step from a batch of likes (decisions D9-D11)."""
 
@@ -122,9 +110,10 @@ class TripletSource:
         slot_categories: tuple[str, ...],
         *,
         config: Config,
+        ranks: Ranks = ALONE,
     ) -> None:
         self._random = RandomNegatives(train_likes, split_pools, slot_categories, config=config.negatives)
-        self._config = config
+        self._config, self._ranks = config, ranks
 
     def draw(
         self,
@@ -135,75 +124,70 @@ class TripletSource:
         beta: float,
         rng: np.random.Generator,
         generator: torch.Generator,
+        own: slice | None = None,
     ) -> Triplets:
-        """The triplets of one batch of likes. Scores are computed (without gradient) only where mining needs them."""
+        """The triplets of one batch of likes. Scores are computed (without gradient) only where mining needs them.
+
+        Of several processes each passes all B likes and the same chance, and is given the triplets of its ``own`` b
+        rows, whose negatives and other users are mined among all B (`negatives.gather`).
+        """
         config = self._config.negatives
+        own = slice(0, len(likes)) if own is None else own
         negatives, valid = self._random.draw(likes, rng)  # (B, K, S), (B, K)
-        is_mined = np.zeros(valid.shape, dtype=np.bool_)  # (B, K)
         mining = epoch >= config.warmup_epochs
         mines_outfits = mining and config.hard_ratio > 0
         needs_users = self._config.loss.lambda_user > 0
+        hard = rng.random(valid.shape) < config.hard_ratio if mines_outfits else np.zeros_like(valid)  # (B, K)
+        negatives, valid, hard = negatives[own], valid[own], hard[own]  # (b, K, S), (b, K), (b, K)
+        chosen = likes.take(np.arange(len(likes))[own])  # (b)
 
+        ranks = self._ranks if config.gather else ALONE
+        if not config.gather:
+            likes, own = chosen, slice(0, len(chosen))
+        asks_scores = mining and config.choose == "loss" and (mines_outfits or needs_users)
+        if asks_scores and ranks.size > 1:
+            items.add(chosen.items)  # while the trunk is in training mode
+            items = items.among(ranks)
         other_users = np.zeros(0, dtype=np.int64)
         other_valid = np.zeros(0, dtype=np.bool_)
         if mines_outfits or needs_users:
-            neighborhood = self._neighborhood(likes, items.model, beta)
+            pool = Pool(likes, own, items, self._neighborhood(likes, items.model, beta), beta)
         if mines_outfits:
-            mined = self._mine_outfits(likes, neighborhood, items, beta, generator)
-            hard = rng.random(valid.shape) < config.hard_ratio  # (B, K)
-            hard &= mined.valid.numpy()
-            rows = mined.rows.numpy()  # (B, K)
-            negatives = np.where(hard[..., None], likes.items[rows], negatives)  # (B, K, S)
+            mined = self._mine_outfits(pool, generator)
+            hard &= mined.valid[own].numpy()
+            negatives = np.where(hard[..., None], likes.items[mined.rows[own].numpy()], negatives)  # (b, K, S)
             valid |= hard
-            is_mined = hard
         if needs_users:
-            others = self._mine_users(likes, neighborhood, items, beta, generator, mining=mining)
-            other_users = likes.users[others.rows[:, 0].numpy()]  # (B,)
-            other_valid = others.valid[:, 0].numpy()
-        return Triplets(likes, negatives, valid, is_mined, other_users, other_valid)
+            others = self._mine_users(pool, generator, mining=mining)
+            other_users = likes.users[others.rows[own, 0].numpy()]  # (b,)
+            other_valid = others.valid[own, 0].numpy()
+        return Triplets(chosen, negatives, valid, hard, other_users, other_valid)
 
-    def _mine_outfits(
-        self,
-        likes: Outfits,
-        neighborhood: Neighborhood,
-        items: StepInputs[Pan],
-        beta: float,
-        generator: torch.Generator,
-    ) -> Mined:
+    def _mine_outfits(self, pool: Pool, generator: torch.Generator) -> Mined:
         """S1's hard negatives: for u_i, likes O_j of near users that u_i is not known to like."""
-        config = self._config.negatives
+        config, among = self._config.negatives, pool.neighborhood
 
-        def difficulty(pool: Tensor) -> Tensor:
-            return _pool_scores(items, likes, pool, beta=beta, personal=config.compare == "personal")
+        def difficulty(asked: Tensor) -> Tensor:
+            return pool.scores(pool.own_rows(asked), personal=config.compare == "personal")
 
-        allowed = neighborhood.not_known  # (B, B): [i, j] u_i is not known to like O_j
+        allowed = among.not_known  # (B, B): [i, j] u_i is not known to like O_j
         return mine(
-            allowed, neighborhood.near, neighborhood.distances, choose=config.choose, count=config.per_like,
+            allowed, among.near, among.distances, choose=config.choose, count=config.per_like,
             difficulty=difficulty, generator=generator,
         )  # fmt: skip
 
-    def _mine_users(
-        self,
-        likes: Outfits,
-        neighborhood: Neighborhood,
-        items: StepInputs[Pan],
-        beta: float,
-        generator: torch.Generator,
-        *,
-        mining: bool,
-    ) -> Mined:
+    def _mine_users(self, pool: Pool, generator: torch.Generator, *, mining: bool) -> Mined:
         """S2's users u_n: for the like O_i of u_i, near users of the batch who are not known to like O_i."""
-        config = self._config.negatives
+        config, among = self._config.negatives, pool.neighborhood
         choose = "any" if config.other_user == "any" or not mining else config.choose
 
-        def difficulty(pool: Tensor) -> Tensor:
-            return _pool_scores(items, likes, pool.T, beta=beta, personal=False).T
+        def difficulty(asked: Tensor) -> Tensor:
+            return pool.scores(pool.own_rows(asked).T, personal=False).T
 
-        allowed = neighborhood.not_known.T  # (B, B): [i, j] u_j is not known to like O_i
+        allowed = among.not_known.T  # (B, B): [i, j] u_j is not known to like O_i
         return mine(
-            allowed, neighborhood.near, neighborhood.distances, choose=choose, count=1,
-            difficulty=difficulty, generator=generator,
-        )  # fmt: skip
+            allowed, among.near, among.distances, choose=choose, count=1, difficulty=difficulty, generator=generator
+        )
 
     @torch.no_grad()
     def _neighborhood(self, likes: Outfits, model: Pan, beta: float) -> Neighborhood:
@@ -215,25 +199,6 @@ class TripletSource:
         outfits = np.repeat(likes.items[None], num_likes, axis=0)  # (B, B, S): [i, j] O_j
         not_known = ~self._random.known.contains(viewers, outfits) & (viewers != viewers.T)  # (B, B)
         return Neighborhood(distances, near, torch.from_numpy(not_known))
-
-
-def _pool_scores(items: StepInputs[Pan], likes: Outfits, pool: Tensor, *, beta: float, personal: bool) -> Tensor:
-    """(B, B) scores [i, j] of O_j for u_i where ``pool`` says so, 0 elsewhere; without dropout and without gradient."""
-    scores = torch.zeros(pool.shape)  # (B, B)
-    rows, columns = (place.numpy() for place in pool.nonzero(as_tuple=True))  # (P,), (P,)
-    if not len(rows):
-        return scores
-    items.add(likes.items)  # while the trunk is in training mode
-    model = items.model
-    was_training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            output = model(items.batch(likes.users[rows], likes.items[columns]), beta=beta)
-    finally:
-        model.train(was_training)
-    scores[rows, columns] = (output.personal if personal else output.score).cpu().float()
-    return scores
 
 
 def _device(model: Pan) -> torch.device:
@@ -254,8 +219,22 @@ def outfits_of(triplets: Triplets) -> tuple[IntArray, IntArray]:
     return users, items
 
 
-def step_terms(output: PanOutput, batch: OutfitBatch, triplets: Triplets, *, config: Config) -> dict[str, Tensor]:
-    """Eq. 9's terms by name and their weighted sum as "total", from one forward pass over `outfits_of` the triplets."""
+def step_terms(
+    output: PanOutput,
+    batch: OutfitBatch,
+    triplets: Triplets,
+    *,
+    config: Config,
+    ranks: Ranks = ALONE,
+    counted: int | None = None,
+) -> dict[str, Tensor]:
+    """Eq. 9's terms by name and their weighted sum as "total", from one forward pass over `outfits_of` the triplets.
+
+    Of several processes, each has the terms of all their triplets; the gradient is that of its own.
+
+    Args:
+        counted: so many of the triplets' likes count, the first ones; all, if not said.
+    """
     num_likes, per_like = triplets.negative_valid.shape
     device = output.score.device
     split = [num_likes, num_likes * per_like, len(output.score) - num_likes * (1 + per_like)]
@@ -270,12 +249,18 @@ def step_terms(output: PanOutput, batch: OutfitBatch, triplets: Triplets, *, con
     own_score = score[torch.from_numpy(np.flatnonzero(triplets.other_valid)).to(device)]  # (B',)
     worn = batch.items[:num_likes] >= 0  # (B, S)
     codes = output.item_codes[:num_likes][worn]  # (R, V, D)
+    valid = torch.from_numpy(triplets.negative_valid).to(device)  # (B, K)
+    items = torch.from_numpy(triplets.likes.items).to(device)[worn]  # (R,) rows of the catalogue
+    parts = (positives, negatives, valid, own_score, other_score, codes, items)
+    if counted is not None:
+        others = int(triplets.other_valid[:counted].sum())
+        ends = (counted, counted, counted, others, others, int(worn[:counted].sum()))
+        parts = tuple(part[:end] for part, end in zip(parts, (*ends, ends[-1]), strict=True))
+    positives, negatives, valid, own_score, other_score, codes, items = ranks.gather(*parts)
     terms = {
-        "bpr": bpr_loss(positives, negatives, torch.from_numpy(triplets.negative_valid).to(device)),
+        "bpr": bpr_loss(positives, negatives, valid),
         "user": user_specific_loss(own_score, other_score, torch.ones_like(own_score, dtype=torch.bool)),
-        "vse": visual_semantic_loss(
-            codes[:, 0], codes[:, -1], batch.items[:num_likes][worn], margin=config.loss.vse_margin
-        )
+        "vse": visual_semantic_loss(codes[:, 0], codes[:, -1], items, margin=config.loss.vse_margin)
         if codes.shape[1] == 2 and config.loss.lambda_vse > 0
         else score.new_zeros(()),
         "quantization": quantization_loss(codes),
