@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from panfit.serve.api.newcomers import train_likes
+from panfit.serve.service import train_likes
 from panfit.serve.settings import Limits
 from tests.serve.shop_service import USERS, Shop, make_recommender, open_shop, outfit
 

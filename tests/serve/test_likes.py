@@ -24,7 +24,8 @@ from sqlalchemy import Connection, CursorResult, text
 from sqlalchemy.exc import OperationalError
 
 from panfit.errors import DataError, MissingExtraError, UnknownIdError
-from panfit.serve import likes, likes_database
+from panfit.ids import OutfitIds
+from panfit.serve import likes_database
 from panfit.serve.likes import LikesStore, Opinion, Profile, UnavailableError, is_newcomer_id, opinion_id
 from panfit.serve.likes_database import Database
 from panfit.serve.likes_tables import METADATA, VERSION_TABLE
@@ -41,7 +42,7 @@ def store(database: str) -> Iterator[LikesStore]:
     store.close()
 
 
-def said(profile: Profile) -> list[tuple[likes.OutfitIds, bool]]:
+def said(profile: Profile) -> list[tuple[OutfitIds, bool]]:
     return [(opinion.outfit, opinion.liked) for opinion in profile.opinions]
 
 
@@ -165,7 +166,7 @@ def test_any_history_ends_as_a_plain_dictionary_says(store: LikesStore) -> None:
     chance = random.Random(5)
     outfits = [(f"top-{number % 3}", f"shoe-{number % 4}") for number in range(8)]
     newcomer = store.create("Ann").id
-    held: dict[likes.OutfitIds, bool] = {}
+    held: dict[OutfitIds, bool] = {}
     version = 1
     for _ in range(60):
         after = dict(held)
@@ -232,7 +233,7 @@ def test_threads_act_as_if_one_after_the_other(store: LikesStore, database: str)
 
     with ThreadPoolExecutor(8) as pool:
         done = list(pool.map(act, range(60)))
-    states: dict[int, list[tuple[likes.OutfitIds, bool]]] = {1: []}
+    states: dict[int, list[tuple[OutfitIds, bool]]] = {1: []}
     for profile in done:
         if profile is not None:
             assert states.setdefault(profile.version, said(profile)) == said(profile)

@@ -18,13 +18,12 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from panfit.errors import DataError, UnknownIdError
+from panfit.ids import OutfitIds
 from panfit.serve.likes_database import Database, UnavailableError
 from panfit.serve.likes_tables import NAME_CHARACTERS, NEWCOMERS, OPINION_CHARACTERS, OPINIONS, SECRETS
 
-__all__ = ["LikesStore", "Opinion", "OutfitIds", "Profile", "UnavailableError", "is_newcomer_id", "opinion_id"]
+__all__ = ["LikesStore", "Opinion", "Profile", "UnavailableError", "is_newcomer_id", "opinion_id"]
 
-OutfitIds = tuple[str | None, ...]
-"""Item ids in slot order; None where nothing is worn."""
 
 MAX_OPINIONS = 2000
 SECRET_BYTES = 32

@@ -4,6 +4,7 @@ from collections import OrderedDict
 from dataclasses import dataclass
 
 import anyio.to_thread
+import numpy as np
 
 from panfit.ids import OutfitIds
 from panfit.newcomers import Newcomer, User
@@ -92,3 +93,10 @@ class Service:
             else:
                 gone += 1
         return Known(tuple(sides[True]), tuple(sides[False]), gone)
+
+
+def train_likes(dataset: Dataset, user_id: str) -> list[OutfitIds]:
+    """The distinct outfits that a user of the model is known to like from the training."""
+    likes = dataset.likes["train"]
+    rows = np.flatnonzero(likes.users == dataset.user_row(user_id))  # (n,)
+    return list(dict.fromkeys(dataset.catalogue.ids(outfit) for outfit in likes.items[rows].tolist()))

@@ -5,18 +5,16 @@ from functools import partial
 from typing import Annotated
 
 import anyio.to_thread
-import numpy as np
 from fastapi import APIRouter, Path, Response
 
 from panfit.ids import OutfitIds
 from panfit.newcomers import check_opinions
-from panfit.outfits import Dataset
 from panfit.serve.api.asking import ServiceDep, check_lists, check_user
 from panfit.serve.api.tags import private
 from panfit.serve.likes import Profile
 from panfit.serve.problems import documented
 from panfit.serve.schemas import ID_LENGTH, NewcomerIn, NewcomerOut, OutfitsIn, as_ids, newcomer
-from panfit.serve.service import Service
+from panfit.serve.service import Service, train_likes
 
 router = APIRouter(prefix="/v1/newcomers", tags=["newcomers"])
 NewcomerId = Annotated[str, Path(alias="id", max_length=ID_LENGTH, examples=["new-00000000000000000000000000000000"])]
@@ -103,13 +101,6 @@ async def withdraw_opinion(
 ) -> Response:
     """He has no opinion on that outfit any more."""
     return _told(service, await anyio.to_thread.run_sync(service.likes.remove, newcomer_id, opinion))
-
-
-def train_likes(dataset: Dataset, user_id: str) -> list[OutfitIds]:
-    """The distinct outfits that a user of the model is known to like from the training."""
-    likes = dataset.likes["train"]
-    rows = np.flatnonzero(likes.users == dataset.user_row(user_id))  # (n,)
-    return list(dict.fromkeys(dataset.catalogue.ids(outfit) for outfit in likes.items[rows].tolist()))
 
 
 async def _put(service: Service, newcomer_id: str, body: OutfitsIn, *, liked: bool) -> Response:

@@ -13,6 +13,7 @@ from panfit.serve.page.people import opinion_of
 from panfit.serve.page.render import PageRoute, local
 from panfit.serve.page.show import card
 from panfit.serve.page.visit import Visit
+from panfit.serve.service import train_likes
 
 router = APIRouter(include_in_schema=False, route_class=PageRoute)
 
@@ -72,11 +73,9 @@ async def _judge(form: Sent, profile: Profile, outfit: OutfitIds, wish: str) -> 
 async def _continue(form: Sent, person: Person, outfit: OutfitIds, *, liked: bool) -> None:
     """The visitor becomes a newcomer who likes what this user of the model likes, and now this."""
     service = form.visitor.desk.service
-    dataset = service.dataset
-    train = dataset.likes["train"]
-    rows = train.items[train.users == dataset.user_row_of[person.user_id]]  # (n, S)
-    likes = list(dict.fromkeys(dataset.catalogue.ids(row) for row in rows.tolist()))
-    likes = [each for each in likes if each != outfit][-(service.config.limits.opinions - 1) :]
+    likes = [each for each in train_likes(service.dataset, person.user_id) if each != outfit][
+        -(service.config.limits.opinions - 1) :
+    ]
     dislikes = [] if liked else [outfit]
     likes += [outfit] if liked else []
     name = f"{person.name[:60]}, continued"
