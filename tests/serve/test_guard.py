@@ -88,7 +88,7 @@ def make_app(token: str | None = None, limits: Limits | None = None, **settings:
     return app
 
 
-def client(app: FastAPI, peer: str = "192.0.2.7") -> TestClient:
+def client(app: FastAPI | Door, peer: str = "192.0.2.7") -> TestClient:
     return TestClient(app, follow_redirects=False, client=(peer, 4711), raise_server_exceptions=False)
 
 
@@ -407,7 +407,7 @@ def test_a_cost_above_the_burst_can_be_paid() -> None:
     assert rates.take("a", 50) == 0
     assert rates.take("a", 50) == pytest.approx(3.0)
     rates.punish("b", 50)
-    assert rates.take("b") == pytest.approx(1.0)
+    assert rates.take("b") == pytest.approx(48.0)  # 47 owed, and one for the request
 
 
 @pytest.mark.parametrize(("seconds", "value"), [(0.01, "1"), (1.0, "1"), (1.01, "2"), (59.5, "60")])
@@ -424,8 +424,20 @@ def test_too_many_requests_are_refused_and_health_is_not() -> None:
     assert refused.json()["title"] == "Too many requests"
     assert refused.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
     assert all(http.get("/health").status_code == 200 for _ in range(10))
-    assert http.get("/page/style.css").status_code == 429
+    assert http.post("/page/style.css").status_code == 429
     assert client(app, "192.0.2.8").get("/v1/users").status_code == 200
+
+
+@pytest.mark.parametrize("address", ["/v1/photos/some/hat", "/page/style.css", "/docs/static/x.js"])
+def test_what_a_page_shows_by_the_dozen_counts_little_and_yet_counts(address: str) -> None:
+    http = client(make_app(limits=Limits(requests_per_minute=1, burst=3)))
+    assert http.get("/v1/users").status_code == 200
+    assert [http.get(address).status_code for _ in range(18)] == [200] * 18
+    assert [http.get(address).status_code for _ in range(4)][-2:] == [429] * 2
+    http = client(make_app(limits=Limits(requests_per_minute=1, burst=3)))
+    assert [http.post(address).status_code for _ in range(4)] == [200, 200, 200, 429]
+    http = client(make_app(limits=Limits(requests_per_minute=1, burst=3)))
+    assert [http.get(f"/v1/users{address}").status_code for _ in range(4)] == [200, 200, 200, 429]
 
 
 def test_people_are_told_in_words() -> None:
@@ -453,6 +465,21 @@ def test_guessing_tokens_is_slow() -> None:
     assert [http.post("/login").status_code for _ in range(5)] == [200] * 5
     assert [http.get("/v1/x").status_code for _ in range(5)] == [401] * 5  # nobody guessed
     assert WRONG_TOKEN_COST == 20
+
+
+def test_guesses_stay_slow_and_cheap_addresses_do_not_help() -> None:
+    """In the long run a client's rate over (1 + cost of a wrong token), wherever he sends his guesses."""
+    clock = Clock()
+    for address in ("/v1/x", "/v1/photos/x"):
+        clock.at = 100.0
+        config = ServeConfig(database="sqlite://", token=SecretStr(TOKEN), trusted_proxies=())
+        door = Door(FastAPI(), config, rates=Rates(60, 50, now=clock))
+        http = client(door)
+        refused = 0
+        for second in range(600):
+            clock.at = 100.0 + second
+            refused += http.get(address, headers={"Authorization": f"Bearer {second:016}"}).status_code == 401
+        assert 600 / 21 <= refused <= 600 / 20 + 4
 
 
 # --- bodies

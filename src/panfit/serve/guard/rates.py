@@ -48,8 +48,11 @@ class Rates:
         return 0.0 if enough else (min(cost, self._burst) - held) / self._per_second
 
     def punish(self, client: str, cost: float) -> None:
-        """Take so much, or all there is: for what nobody does twice who means well."""
-        self._put(client, max(0.0, self._fill(client) - cost))
+        """Take so much, into debt if need be: for what nobody does often who means well.
+
+        The debt is what makes it last: a bucket that were merely emptied would hold the next try a moment later.
+        """
+        self._put(client, self._fill(client) - cost)
 
     def _fill(self, client: str) -> float:
         now = self._now()
