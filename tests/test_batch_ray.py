@@ -1,15 +1,6 @@
 """The Ray engine makes the local engine's bytes, on a real cluster of two workers, one of them killed on the way."""
 
-import contextlib
-import importlib.util
-import json
-import os
-import shutil
-import signal
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -22,64 +13,24 @@ from panfit.batch_ray import WriteBlocks
 from panfit.errors import MissingExtraError
 from panfit.loading import load
 from tests.batch_run import make_run
+from tests.ray_drivers import drive, needs_ray
 
 NUM_USERS = 61
-
-needs_ray = pytest.mark.skipif(
-    importlib.util.find_spec("ray") is None or not Path("/proc/self/stat").exists(),
-    reason="Ray is not installed, or there is no /proc to find its workers in",
-)
-
-DRIVER = """
-import json, os, signal, sys, threading, time
-from pathlib import Path
-
-seen, killed = set(), []
+WORK = """
 run, out, cwd = sys.argv[1:]
-
-
-def parent(process):
-    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
-
-
-def workers():
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            if b"MapWorker" in (entry / "cmdline").read_bytes() and parent(parent(entry.name)) == os.getpid():
-                yield int(entry.name)
-        except (OSError, IndexError):
-            pass  # it has just ended
-
-
-def watch():
-    while True:
-        there = set(workers())
-        seen.update(there)
-        parts = len(list(Path(out + ".partial").glob("[0-9]*.parquet")))
-        if parts and there and not killed:
-            killed.extend([min(there), parts])
-            os.kill(killed[0], signal.SIGKILL)
-            before.update(seen)
-        time.sleep(0.01)
-
 
 if __name__ == "__main__":
     from panfit.batch import recommend_all
 
-    before = set()
     os.chdir(cwd)  # workers work elsewhere: relative paths are ours
-    threading.Thread(target=watch, daemon=True).start()
+    parts = lambda: len(list(Path(out + ".partial").glob("[0-9]*.parquet")))
+    threading.Thread(target=watch, args=(parts,), daemon=True).start()
     done = []
     report = recommend_all(
         os.path.relpath(run), os.path.relpath(out), top=3, source="composed", engine="ray", workers=2, block_users=1,
         progress=lambda users, total: done.append(users),
     )
-    import ray
-
-    print(json.dumps({
-        "rows": report.rows, "done": done, "killed": killed, "new": sorted(seen - before),
-        "left": ray.is_initialized(),
-    }))
+    tell(rows=report.rows, done=done)
 """
 
 
@@ -88,44 +39,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_run(tmp_path_factory.mktemp("ray"), num_users=NUM_USERS)
 
 
-@pytest.fixture
-def short_folder() -> Iterator[Path]:
-    """For Ray's sockets, whose paths may not be long."""
-    folder = Path(tempfile.mkdtemp(prefix="ray-"))
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
-
-
 @needs_ray
-def test_a_killed_worker_loses_nothing_and_changes_nothing(run: Path, tmp_path: Path, short_folder: Path) -> None:
+def test_a_killed_worker_loses_nothing_and_changes_nothing(run: Path, tmp_path: Path) -> None:
     out, straight = tmp_path / "recs.parquet", tmp_path / "straight.parquet"
-    script = tmp_path / "driver.py"
-    script.write_text(DRIVER, "utf-8")
-    environment = os.environ | {
-        "RAY_TMPDIR": str(short_folder),
-        "HOME": str(short_folder),
-        "PYTHONPATH": os.pathsep.join(sys.path),
-    }
-    driver = subprocess.Popen(
-        [sys.executable, str(script), str(run), str(out), str(tmp_path)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-        env={name: value for name, value in environment.items() if name != "RAY_ADDRESS"},
-    )
-    try:
-        shown, told = driver.communicate(timeout=150)
-    finally:
-        with contextlib.suppress(ProcessLookupError):  # nothing is left of it, unless it hung
-            os.killpg(driver.pid, signal.SIGKILL)
-    assert driver.returncode == 0, told
-    report = json.loads(shown.splitlines()[-1])
+    report = drive(WORK, tmp_path, run, out, tmp_path)
     _, parts_then = report["killed"]
     assert 1 <= parts_then < NUM_USERS, "the worker was not killed in the middle"
     assert report["new"], "no worker took the killed one's place"
     assert report["done"] == list(range(NUM_USERS + 1))
-    assert not report["left"]
     recommend_all(run, straight, top=3, source="composed")
     assert out.read_bytes() == straight.read_bytes()
     assert not Path(f"{out}.partial").exists()
@@ -173,3 +94,12 @@ def test_a_block_that_actors_die_of_is_given_up(run: Path, tmp_path: Path, monke
             WriteBlocks(plan)(batch)
     (failure,) = WriteBlocks(plan)(batch)["failure"]
     assert "3 workers died of block 4 (users 'u0' to 'u1')" in failure
+
+
+def test_a_mistake_is_not_a_death(run: Path, tmp_path: Path) -> None:
+    """However often the same command is given, and fails: its workers lived."""
+    writer = WriteBlocks(make_plan(run, tmp_path, model="other"))
+    batch = {"number": np.array([4]), "users": np.array([["u0", "u1"]])}
+    for _ in range(5):
+        assert "has changed since" in writer(batch)["failure"][0]
+    assert not list(tmp_path.iterdir())

@@ -1,4 +1,4 @@
-"""Which arithmetic a processor does fast: bf16 where it has the instructions, else float32. Imports torch only."""
+"""Which processor computes, and which arithmetic it does fast: bf16 where it has the instructions, else float32."""
 
 from pathlib import Path
 from typing import Literal
@@ -6,10 +6,19 @@ from typing import Literal
 import torch
 from torch import nn
 
+from panfit.errors import ConfigError
+
 Precision = Literal["auto", "float32", "bf16"]
 """auto: bf16 where there is a GPU or a CPU for it, float32 elsewhere, where bf16 is ten times slower."""
 BF16_FLAGS = {"amx_bf16", "avx512_bf16", "bf16"}
 """How Linux names a CPU's bf16 instructions (x86, ARM)."""
+
+
+def device_named(name: Literal["auto", "cpu", "cuda"]) -> torch.device:
+    """The device of a setting; "auto": a GPU where there is one. Raises ConfigError for a GPU that is not there."""
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ConfigError('a GPU was asked for ("cuda"), and torch finds none here: ask for "auto" or "cpu"')
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 def has_bf16(device: torch.device, *, cpu_info: Path = Path("/proc/cpuinfo")) -> bool:

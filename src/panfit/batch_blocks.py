@@ -25,11 +25,9 @@ from panfit.loading import load
 from panfit.newcomer_file import model_fingerprint
 from panfit.newcomers import Newcomer
 from panfit.outfits import Dataset
+from panfit.ray_cluster import TRIES
 from panfit.recommend import Recommender
 from panfit.scoring import OutfitScorer
-
-TRIES = 3
-"""How many workers may die of a block before it stops the batch."""
 
 
 @dataclass(frozen=True)

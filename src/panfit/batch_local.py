@@ -13,9 +13,10 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from panfit.batch_blocks import TRIES, BlockWriter, Plan, died, open_writer, told
+from panfit.batch_blocks import BlockWriter, Plan, died, open_writer, told
 from panfit.batch_parts import Block
 from panfit.errors import PanfitError
+from panfit.ray_cluster import TRIES
 
 
 def write_here(writer: BlockWriter, blocks: Sequence[Block]) -> Iterator[Block]:

@@ -56,16 +56,41 @@ def features(
     name: Annotated[str | None, typer.Option(help="The store's name; the trunk's if not given.")] = None,
     size: Annotated[int, typer.Option(help="Side of the trunk's input, pixels.")] = 224,
     seed: Annotated[int, typer.Option(min=0, help="Of random weights, where none are given.")] = 0,
+    device: Annotated[
+        Literal["auto", "cpu", "cuda"], typer.Option(help="Where the trunk runs; auto: on a GPU where there is one.")
+    ] = "auto",
+    precision: Annotated[
+        Literal["auto", "float32", "bf16"], typer.Option(help="The trunk's arithmetic; auto: bf16 where it is fast.")
+    ] = "auto",
+    engine: Annotated[Literal["local", "ray"], typer.Option(help="This process, or a Ray cluster.")] = "local",
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="On Ray: actors, each with a trunk of its own; one a CPU if not given.")
+    ] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Of a running cluster that shares a file system with us.")
+    ] = None,
 ) -> None:
-    """Store a frozen trunk's feature maps of every photo."""
+    """Store a frozen trunk's feature maps of every photo. Ctrl-C keeps what is done; the same command goes on."""
     from panfit.config import Config
     from panfit.data.folder import read_dataset
 
     trunk = {"name": backbone, "hf_model": hf_model, "weights": None if weights is None else str(weights)}
     config = Config.parse({"seed": seed, "images": {"size": size}, "backbone": trunk}, "panfit features")
     data = read_dataset(dataset)
+    from panfit.arithmetic import device_named
     from panfit.features.extract import extract_features
 
+    elsewhere, where = None, str(device)
+    if engine == "ray":
+        from panfit.features_ray import filler_on_ray
+
+        where = "cpu" if device == "auto" else where  # a GPU of this machine says nothing of the cluster's
+        elsewhere = filler_on_ray(data, config, device=where, workers=workers, address=ray_address)
+    else:
+        where = str(device_named(device))
     with progress_bar("photos") as progress:
-        store = extract_features(data, config, name=name or backbone, progress=progress)
+        store = extract_features(
+            data, config, name=name or backbone, device=where, precision=precision, elsewhere=elsewhere,
+            progress=progress,
+        )  # fmt: skip
     print(f"{store.folder}: {' x '.join(map(str, store.manifest.shape))}")

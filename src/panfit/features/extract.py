@@ -14,7 +14,7 @@ from torch import nn
 from panfit.arithmetic import Precision, halve, settled
 from panfit.config import Config
 from panfit.errors import ConfigError, FeatureStoreError
-from panfit.features.filling import Progress, write_store
+from panfit.features.filling import Filler, Progress, fill_store, write_store
 from panfit.features.images import decode_photos, fingerprint_photos, normalize, photo_paths, preparation_of
 from panfit.features.inputs import extractor_name, store_folder
 from panfit.features.store import FeatureStore, Manifest, open_store, read_manifest
@@ -33,6 +33,7 @@ def extract_features(
     name: str,
     device: str | torch.device = "cpu",
     precision: Precision = "auto",
+    elsewhere: Filler | None = None,
     progress: Progress | None = None,
 ) -> FeatureStore:
     """Run ``config.backbone``'s trunk, in evaluation mode, over every photo; store its maps as DATASET/features/<name>.
@@ -47,52 +48,87 @@ def extract_features(
         device: where the trunk runs.
         precision: the trunk's arithmetic. "auto": bf16 on a processor that has it, or what a finished store was made
             in. Stored maps are float16 either way.
+        elsewhere: what computes and writes the maps in this process's place (`panfit.features_ray.filler_on_ray`).
         progress: told (photos done, photos in all).
 
     Raises:
         DataError: photos that are missing or cannot be used; all of them.
         FeatureStoreError: another store has that name, the disk is full, or a map is not finite.
     """
-    from panfit.model.backbone import build_backbone
-
     backbone_config = config.backbone
     if backbone_config.source != "images":
         raise ConfigError('features are extracted from photos: set backbone.source = "images"')
     if backbone_config.name != "hf" and backbone_config.weights is None:
         log.warning("backbone.weights is not set: the stored maps come from random weights (seed %d)", config.seed)
     folder = store_folder(dataset, name)
-    paths = photo_paths(dataset)
-    generator = torch.Generator().manual_seed(config.seed)
-    size = config.images.size
-    backbone = build_backbone(backbone_config, (3, size, size), generator=generator).eval().to(device)
+    encoder = PhotoEncoder(dataset, config, device="cpu" if elsewhere is not None else device)
     manifest = Manifest.describe(
         dataset,
-        item_shape=backbone.map_shape,
+        item_shape=encoder.map_shape,
         extractor=extractor_name(backbone_config),
         preparation=preparation_of(config.images),
-        weights=hash_weights(backbone.trunk),
-        sources=fingerprint_photos(paths),
+        weights=encoder.weights,
+        sources=fingerprint_photos(encoder.paths),
         dtype="float16",
         block_items=PHOTOS_PER_BATCH,
         arithmetic=_arithmetic(precision, torch.device(device), folder),
     )
-    is_half = manifest.arithmetic == "bf16"
-    if is_half:
-        halve(backbone.trunk)
+    if elsewhere is not None:
+        fill_store(folder, manifest=manifest, fill=elsewhere, progress=progress)
+    else:
+        encoder.compute_in(manifest.arithmetic)
+        write_store(folder, manifest=manifest, prepare=encoder.decode, encode=encoder.encode, progress=progress)
+    return open_store(Path(folder), dataset, extractor=manifest.extractor)
 
-    def decode(rows: IntArray) -> NDArray[np.uint8]:
-        return decode_photos([paths[row] for row in rows], config.images)  # (n, 3, size, size)
+
+class PhotoEncoder:
+    """A frozen trunk in evaluation mode, and the photos that it is to see.
+
+    Args:
+        dataset: a data set with a folder, whose items all have photos.
+        config: ``images`` and ``backbone`` are used; random initial weights are drawn from ``seed``.
+        device: where the trunk runs.
+
+    Attributes:
+        paths: of every item's photo.
+        weights: `hash_weights` of the trunk.
+
+    Raises DataError for items without photos.
+    """
+
+    def __init__(self, dataset: Dataset, config: Config, *, device: str | torch.device = "cpu") -> None:
+        from panfit.model.backbone import build_backbone
+
+        self.paths = photo_paths(dataset)
+        generator = torch.Generator().manual_seed(config.seed)
+        size = config.images.size
+        self._images, self._device, self._is_half = config.images, device, False
+        self._backbone = build_backbone(config.backbone, (3, size, size), generator=generator).eval().to(device)
+        self.weights = hash_weights(self._backbone.trunk)
+
+    @property
+    def map_shape(self) -> tuple[int, int, int]:
+        """(C, H, W) of a photo's map."""
+        return self._backbone.map_shape
+
+    def compute_in(self, arithmetic: Literal["float32", "bf16"]) -> None:
+        """Choose the trunk's arithmetic, once; bf16 casts its weights."""
+        self._is_half = arithmetic == "bf16"
+        if self._is_half:
+            halve(self._backbone.trunk)
+
+    def decode(self, rows: IntArray) -> NDArray[np.uint8]:
+        """Item rows (n,) -> their photos (n, 3, size, size). Raises DataError for those that cannot be used."""
+        return decode_photos([self.paths[row] for row in rows], self._images)
 
     @torch.inference_mode()
-    def encode(decoded: NDArray[np.uint8]) -> NDArray[np.float16]:
-        photos = normalize(torch.from_numpy(decoded).to(device))  # (n, 3, size, size)
-        with torch.autocast(photos.device.type, torch.bfloat16, enabled=is_half):
-            maps = backbone.feature_map(photos)  # (n, C, H, W), a place's channels side by side
+    def encode(self, decoded: NDArray[np.uint8]) -> NDArray[np.float16]:
+        """Decoded photos (n, 3, size, size) -> their maps (n, C, H, W)."""
+        photos = normalize(torch.from_numpy(decoded).to(self._device))  # (n, 3, size, size)
+        with torch.autocast(photos.device.type, torch.bfloat16, enabled=self._is_half):
+            maps = self._backbone.feature_map(photos)  # (n, C, H, W), a place's channels side by side
         halves: NDArray[np.float16] = maps.half().cpu().contiguous().numpy()  # torch rounds far faster than numpy
         return halves
-
-    write_store(folder, manifest=manifest, prepare=decode, encode=encode, progress=progress)
-    return open_store(Path(folder), dataset, extractor=manifest.extractor)
 
 
 def _arithmetic(precision: Precision, device: torch.device, folder: Path) -> Literal["float32", "bf16"]:

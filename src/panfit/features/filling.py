@@ -11,9 +11,9 @@ import os
 import shutil
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,10 @@ cannot be encoded."""
 Prepare = Callable[[IntArray], Any]
 """(n,) item rows -> what ``encode`` is given in their place; called in threads, ahead of it. May raise as it may."""
 
+Filler = Callable[[Path, Manifest, Sequence[int]], Generator[tuple[int, int | list[Problem]]]]
+"""(the array's file, what it will hold, open blocks) -> each block, in any order, when it is written: its checksum, or
+why its items cannot be encoded. The file is there, in its full size."""
+
 PROGRESS_FILE = "progress.json"
 SAVE_EVERY_S = 2.0
 """Seconds between saves of the progress: what a kill can lose."""
@@ -48,6 +52,37 @@ def write_store(
     progress: Progress | None = None,
     replace: bool = False,
 ) -> None:
+    """`fill_store` by this process.
+
+    Args:
+        folder: the store's place.
+        manifest: what it will hold.
+        encode: item rows -> their rows of the store; values beyond ``manifest.dtype`` are an error.
+        prepare: the half of the work that does not need ``encode``'s own processor: of the next blocks it is done in
+            threads while ``encode`` is busy, which then gets what it made. None: ``encode`` gets the rows.
+        progress: told (items done, items in all).
+        replace: see `fill_store`.
+
+    Raises:
+        DataError, FeatureStoreError, OSError: as `fill_store`.
+    """
+
+    def fill(array: Path, manifest: Manifest, blocks: Sequence[int]) -> Generator[tuple[int, int | list[Problem]]]:
+        with array.open("r+b") as file:
+            yield from write_blocks(file, manifest, blocks, encode=encode, prepare=prepare)
+            os.fsync(file.fileno())
+
+    fill_store(folder, manifest=manifest, fill=fill, progress=progress, replace=replace)
+
+
+def fill_store(
+    folder: str | Path,
+    *,
+    manifest: Manifest,
+    fill: Filler,
+    progress: Progress | None = None,
+    replace: bool = False,
+) -> None:
     """Fill a store block by block; one that was begun goes on; one that is finished and the same stays as it is.
 
     Items that cannot be encoded do not stop the work: their blocks stay open, the others are kept, and all problems are
@@ -56,15 +91,13 @@ def write_store(
     Args:
         folder: the store's place, DATASET/features/<name>.
         manifest: what it will hold (`Manifest.describe`).
-        encode: item rows -> their rows of the store; values beyond ``manifest.dtype`` are an error.
-        prepare: the half of the work that does not need ``encode``'s own processor: of the next blocks it is done in
-            threads while ``encode`` is busy, which then gets what it made. None: ``encode`` gets the rows.
+        fill: writes blocks, here or elsewhere.
         progress: told (items done, items in all).
         replace: a finished store that differs, or whose manifest is damaged, is replaced rather than refused.
 
     Raises:
         DataError: items that cannot be encoded.
-        FeatureStoreError: another store is there, the disk is full, or ``encode`` gave what the manifest does not say.
+        FeatureStoreError: another store is there, the disk is full, or what was encoded is not what the manifest says.
         OSError: the folder cannot be written.
     """
     folder = Path(folder)
@@ -74,7 +107,7 @@ def write_store(
         if folder.exists() and _is_finished(folder, manifest, replace=replace):
             return
         try:
-            checksums = _fill(partial, manifest, encode, prepare or _as_asked, progress)
+            checksums = _fill(partial, manifest, fill, progress)
             finished = manifest.model_copy(update={"checksums": checksums, "created_at": _now()})
             _write_text(partial / MANIFEST_FILE, finished.model_dump_json(indent=1))
         except OSError as error:
@@ -106,16 +139,44 @@ def _is_finished(folder: Path, manifest: Manifest, *, replace: bool) -> bool:
     return not differences
 
 
+def write_blocks(
+    file: BinaryIO, manifest: Manifest, blocks: Sequence[int], *, encode: Encode, prepare: Prepare | None = None
+) -> Generator[tuple[int, int | list[Problem]]]:
+    """Encode blocks of a store and write them where they belong; yields each one's checksum, or its problems.
+
+    Args:
+        file: the array's, open for reading and writing.
+        manifest: what it will hold.
+        blocks: which ones.
+        encode: as in `write_store`.
+        prepare: as in `write_store`.
+
+    Raises:
+        FeatureStoreError: ``encode`` gave what the manifest does not say.
+        OSError: the disk is full, or fails.
+    """
+    start, item_bytes = len(array_header(manifest)), manifest.num_bytes // manifest.shape[0]
+    ready_to = prepare or _as_asked
+    with contextlib.closing(ahead(lambda block: ready_to(manifest.block_rows(block)), blocks)) as prepared:
+        for block, ready in prepared:
+            rows = manifest.block_rows(block)
+            try:
+                data = _block_bytes(encode(ready.result()), manifest, rows)
+            except DataError as error:
+                yield block, list(error.problems)
+                continue
+            file.seek(start + int(rows[0]) * item_bytes)
+            file.write(data)
+            file.flush()  # a full disk shows here, not when the file is closed
+            yield block, zlib.crc32(data)
+
+
 def _as_asked(rows: IntArray) -> IntArray:
     return rows
 
 
-def _fill(
-    partial: Path, manifest: Manifest, encode: Encode, prepare: Prepare, progress: Progress | None
-) -> tuple[int, ...]:
-    """Encode the blocks that are missing; returns every block's checksum. Raises DataError with all problems."""
-    header = array_header(manifest)
-    item_bytes = manifest.num_bytes // manifest.shape[0]
+def _fill(partial: Path, manifest: Manifest, fill: Filler, progress: Progress | None) -> tuple[int, ...]:
+    """Have the blocks written that are missing; returns every block's checksum. Raises DataError with all problems."""
     checksums = _resume(partial, manifest)
     problems: list[Problem] = []
     saved_at = time.monotonic()
@@ -123,32 +184,22 @@ def _fill(
     num_done = sum(len(manifest.block_rows(block)) for block, done in enumerate(checksums) if done is not None)
     if progress is not None and num_done:
         progress(num_done, manifest.shape[0])
-    with (
-        (partial / ARRAY_FILE).open("r+b") as file,
-        contextlib.closing(ahead(lambda block: prepare(manifest.block_rows(block)), is_open)) as prepared,
-    ):
-        try:
-            for block, ready in prepared:
-                rows = manifest.block_rows(block)
-                try:
-                    data = _block_bytes(encode(ready.result()), manifest, rows)
-                except DataError as error:
-                    problems += error.problems
+    try:
+        with contextlib.closing(fill(partial / ARRAY_FILE, manifest, is_open)) as filled:
+            for block, outcome in filled:
+                if not isinstance(outcome, int):
+                    problems += outcome
                     continue
-                file.seek(len(header) + int(rows[0]) * item_bytes)
-                file.write(data)
-                file.flush()  # a full disk shows here, not when the file is closed
-                checksums[block] = zlib.crc32(data)
-                num_done += len(rows)
+                checksums[block] = outcome
+                num_done += len(manifest.block_rows(block))
                 if progress is not None:
                     progress(num_done, manifest.shape[0])
                 if time.monotonic() - saved_at >= SAVE_EVERY_S:
                     _save_progress(partial, manifest, checksums)
                     saved_at = time.monotonic()
-            os.fsync(file.fileno())
-        finally:
-            with contextlib.suppress(OSError):  # on a full disk the last saved progress stands
-                _save_progress(partial, manifest, checksums)
+    finally:
+        with contextlib.suppress(OSError):  # on a full disk the last saved progress stands
+            _save_progress(partial, manifest, checksums)
     if problems:
         raise DataError(f"{len(problems)} of {manifest.shape[0]} items cannot be used", problems)
     return tuple(checksum for checksum in checksums if checksum is not None)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from panfit.arithmetic import has_bf16
+from panfit.arithmetic import device_named, has_bf16
 from panfit.config import Config
 from panfit.errors import ConfigError
 from panfit.features.inputs import ItemInputs, build_inputs
@@ -187,8 +187,8 @@ def fit_trunk(config: Config, dataset: Dataset, out: Path, *, progress: bool = T
 
 
 def preferred_device(config: Config) -> torch.device:
-    """Where ``train.accelerator`` lets a model run."""
-    return torch.device("cuda" if torch.cuda.is_available() and config.train.accelerator != "cpu" else "cpu")
+    """Where ``train.accelerator`` lets a model run. Raises ConfigError for a GPU that is not there."""
+    return device_named(config.train.accelerator)
 
 
 def _rate_factor(step: int, total: int) -> float:
