@@ -46,6 +46,8 @@ def map_on_ray(
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # before Ray is imported: nothing is sent anywhere
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # Ray's coming default; else it warns
+    # Ray's core prints an error about Ray Data's own actors (ray issue 53727); what matters comes as an exception.
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
     try:
         ray: Any = import_module("ray")  # types are checked alike with and without it
         import_module("ray.data")
