@@ -25,8 +25,8 @@ serve: $(VENV)/.has-serve ## serve the demo's run: a page to try it on
 	@test -d demo/runs || $(MAKE) demo
 	$(BIN)/panfit serve
 
-test: $(VENV)/.has-dev ## run the tests
-	$(BIN)/python -m pytest
+test: $(VENV)/.has-dev ## run the tests, two files at a time
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 browser: $(VENV)/.has-dev $(BROWSER)/.has-modules ## go through the page in a real browser; pictures in artifacts/page
 	PANFIT_SHOTS=$(CURDIR)/artifacts/page $(BIN)/python -m pytest -rs tests/serve/test_browser.py

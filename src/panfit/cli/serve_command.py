@@ -114,7 +114,7 @@ def serve(
         secure_cookies=secure_cookies,
     )
     listener = listen(host, port, has_token=config.token is not None, without_token=insecure)
-    stderr().print(f"loading {run} ...", highlight=False)
+    stderr().print(f"loading {run} ...", highlight=False, soft_wrap=True)
     from panfit.serve.run import serve as run_service
 
     def ready(url: str) -> None:
