@@ -135,12 +135,12 @@ def test_mapped_tables_cost_nothing(
     spied = Spied(model, inputs, tmp_path, max_bytes=0)
     for user in (0, 1):
         assert isinstance(spied.tables.table(eyes_of(model, user)), np.memmap)
-    monkeypatch.setattr(code_files, "_read", None)
+    monkeypatch.setattr(code_files, "read_rows", None)
     for user in (0, 1):
         spied.tables.table(eyes_of(model, user))  # not even opened again
     monkeypatch.undo()
     monkeypatch.setattr(codes, "MOST_MAPPED", 1)
-    spied.tables.table(eyes_of(model, 0))
+    spied.tables.table(eyes_of(model, 2))
     assert len(spied.tables._held) == 1
 
 
@@ -417,7 +417,7 @@ def test_fingerprints_of_other_items_are_refused(world: tuple[Pan, ItemInputs], 
     items = written(model, inputs, tmp_path).with_name("items.safetensors")
     path, said = items.parent, {"format": "panfit-codes 1", "model": items.parent.parent.name, "of": "items"}
     others = item_fingerprints(with_another_photo(inputs))
-    code_files._write(items, {**said, "catalogue": path.name}, others)  # a whole file, of the wrong contents
+    code_files.write_rows(items, {**said, "catalogue": path.name}, others)  # a whole file, of the wrong contents
     with pytest.raises(CacheError, match="fingerprints that its folder is named by"):
         Spied(model, with_another_title(inputs), tmp_path).table(eyes_of(model, 4))
 
@@ -457,7 +457,7 @@ def test_a_disk_that_takes_nothing_is_one_warning(
     def full(*arguments: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(code_files, "write_aside" if where == "folder" else "_write", full)
+    monkeypatch.setattr(code_files, "write_aside" if where == "folder" else "write_rows", full)
     spied = Spied(model, inputs, tmp_path / "codes")
     with caplog.at_level(logging.WARNING, "panfit"):
         for user in (0, 1):
@@ -534,3 +534,16 @@ def test_tables_together_take_a_bounded_space(tmp_path: Path) -> None:
     assert least.write("dd", table)
     assert [path.name for path in tmp_path.rglob("??.safetensors")] == ["dd.safetensors"]
     np.testing.assert_array_equal(least.read("dd", 8), table)
+
+
+def test_who_asks_for_most_of_a_kept_table_has_it_made_whole(world: tuple[Pan, ItemInputs], place: Path | None) -> None:
+    """A recommendation asks for the items of known outfits alone, and the next process for them again."""
+    model, inputs = world
+    viewer = eyes_of(model, 3)
+    wanted, most = plain_table(model, inputs, viewer), np.arange(NUM_ITEMS // 2 + 1)
+    spied = Spied(model, inputs, place)
+    np.testing.assert_array_equal(spied.tables.packed(viewer, most), wanted[most])
+    assert len(spied.made) == (len(most) if place is None else NUM_ITEMS)
+    later = Spied(model, inputs, place)
+    np.testing.assert_array_equal(later.tables.packed(viewer, most), wanted[most])
+    assert len(later.made) == (len(most) if place is None else 0)

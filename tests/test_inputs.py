@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from panfit.config import Config
+from panfit.config import Config, TextConfig
+from panfit.data.folder import read_dataset, write_dataset
 from panfit.errors import ConfigError, DataError, FeatureStoreError
 from panfit.features.extract import extract_features
 from panfit.features.images import augment, fit_photo, normalize, open_photo, photo_array, photo_paths
@@ -187,3 +188,20 @@ def test_extraction_in_threads_is_extraction_one_by_one(shop: Dataset) -> None:
         with torch.no_grad():
             slow = backbone.feature_map(normalize(photo))[0]  # (C, H, W)
         torch.testing.assert_close(torch.from_numpy(np.array(store.maps[row])).float(), slow, rtol=2e-3, atol=2e-3)
+
+
+def test_stored_text_stays_in_its_file(shop: Dataset, tmp_path: Path) -> None:
+    """Two gigabytes, at Polyvore-630's size; what somebody's own code keeps from being written is copied."""
+    vectors = np.random.default_rng(0).random((len(shop.catalogue), 7), dtype=np.float32)
+    dataset = read_dataset(write_dataset(replace(shop, text=vectors), tmp_path / "set", source=""))
+    assert isinstance(dataset.text, np.memmap)
+    config = tiny_config().model_copy(update={"text": TextConfig(source="stored")})
+    text = build_inputs(dataset, config).text
+    assert text is not None
+    assert text.data_ptr() == dataset.text.ctypes.data
+    assert np.array_equal(text.numpy(), vectors)
+    vectors.flags.writeable = False
+    copied = build_inputs(replace(dataset, text=vectors), config).text
+    assert copied is not None
+    assert np.array_equal(copied.numpy(), vectors)
+    assert copied.data_ptr() != vectors.ctypes.data

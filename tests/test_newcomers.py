@@ -33,7 +33,7 @@ def world() -> tuple[Pan, ItemInputs]:
     return make()
 
 
-def fitter_of(world: tuple[Pan, ItemInputs], **options: int) -> NewcomerFitter:
+def fitter_of(world: tuple[Pan, ItemInputs], **options: Any) -> NewcomerFitter:
     model, inputs = world
     eyes = model.user_embeddings(torch.arange(NUM_USERS))
     options = {"num_references": 5} | options

@@ -1,14 +1,17 @@
 """The text branch's input: which source is taken, and what hashing a title promises."""
 
-import sys
 import unicodedata
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from sklearn.feature_extraction.text import HashingVectorizer
 
 from panfit.config import TextConfig
-from panfit.errors import DataError, MissingExtraError
+from panfit.errors import DataError
 from panfit.features.text import hash_titles, text_vectors
 from panfit.outfits import Dataset
 
@@ -69,7 +72,33 @@ def test_a_title_means_the_same_wherever_it_stands_and_in_any_script() -> None:
     assert np.flatnonzero(hash_titles(["red shoe"], 2400)).tolist() == [889, 1060, 2275]
 
 
-def test_without_scikit_learn_the_extra_is_named(tiny_dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sklearn.feature_extraction.text", None)
-    with pytest.raises(MissingExtraError, match=r"panfit\[text\]"):
-        text_vectors(tiny_dataset, TextConfig())
+def from_scikit_learn(titles: list[str], dim: int) -> NDArray[np.float32]:
+    """What trained runs have seen: the oracle, for one is the other's promise."""
+    vectorizer = HashingVectorizer(
+        n_features=dim,
+        token_pattern=r"(?u)\b\w+\b",
+        ngram_range=(1, 2),
+        alternate_sign=False,
+        norm="l2",
+        dtype=np.float32,
+    )
+    hashed = vectorizer.transform(unicodedata.normalize("NFKC", title) for title in titles)
+    return np.ascontiguousarray(hashed.toarray(), dtype=np.float32)
+
+
+@given(
+    st.lists(st.text(st.one_of(st.sampled_from(" abcXYZ-_0é赤い靴İﬁ²😀"), st.characters()), max_size=40), min_size=1),
+    st.integers(1, 3000),
+)
+def test_it_is_scikit_learn_s_hashing_to_the_last_bit(titles: list[str], dim: int) -> None:
+    assert hash_titles(titles, dim).tobytes() == from_scikit_learn(titles, dim).tobytes()
+
+
+def test_words_of_every_length_are_hashed_as_by_scikit_learn(rng: np.random.Generator) -> None:
+    letters = np.array(list("abcdefghijklmnopqrstuvwxyzäöü"))
+    titles = ["".join(rng.choice(letters, length)) for length in range(1, 40)]  # every rest of 4 bytes, many blocks
+    together = [" ".join(titles), " ".join(titles[:5] * 30)]  # counts above 1, and their rounding
+    for dim in (1, 7, 2400, 1 << 20):
+        wanted = from_scikit_learn(titles + together, dim)
+        np.testing.assert_array_equal(hash_titles(titles + together, dim), wanted)
+    assert hash_titles([], 5).shape == (0, 5)

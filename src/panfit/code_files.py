@@ -76,7 +76,7 @@ class CodeFiles:
         Raises:
             CacheError: the file is damaged, or not this viewer's.
         """
-        table = _read(self.path(viewer), self._said(viewer), (len(self._items), num_bytes))
+        table = read_rows(self.path(viewer), self._said(viewer), (len(self._items), num_bytes))
         if table is not None:
             with contextlib.suppress(OSError):  # a read-only disk
                 os.utime(self.path(viewer))  # used just now
@@ -92,10 +92,10 @@ class CodeFiles:
         codes = np.empty((len(mine), num_bytes), dtype=np.uint8)  # (N, b) costs no memory until written
         is_found = np.zeros(len(mine), dtype=np.bool_)  # (N,)
         for folder in self._others(viewer):
-            items = _read(folder / ITEMS_FILE, self._said(ITEMS_FILE, folder.name), (None, self._items.shape[1]))
+            items = read_rows(folder / ITEMS_FILE, self._said(ITEMS_FILE, folder.name), (None, self._items.shape[1]))
             if items is None or catalogue_fingerprint(items) != folder.name:
                 raise _damaged(folder / ITEMS_FILE, "it does not hold the fingerprints that its folder is named by")
-            table = _read(folder / f"{viewer}{SUFFIX}", self._said(viewer, folder.name), (len(items), num_bytes))
+            table = read_rows(folder / f"{viewer}{SUFFIX}", self._said(viewer, folder.name), (len(items), num_bytes))
             if table is None:  # another process removed it meanwhile
                 continue
             theirs, first = np.unique(_as_words(items), return_index=True)  # (n,) rising, (n,)
@@ -113,12 +113,10 @@ class CodeFiles:
         if not self._can_write:
             return False
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
-            if not (self._root / MARK_FILE).exists():
-                write_aside(self._root / MARK_FILE, json.dumps(MARK, indent=1) + "\n")
+            make_folder(self._root, self._folder)
             if not (self._folder / ITEMS_FILE).exists():
-                _write(self._folder / ITEMS_FILE, self._said(ITEMS_FILE), self._items)
-            _write(self.path(viewer), self._said(viewer), table)
+                write_rows(self._folder / ITEMS_FILE, self._said(ITEMS_FILE), self._items)
+            write_rows(self.path(viewer), self._said(viewer), table)
             self._make_room(self.path(viewer))
         except OSError as error:
             self._can_write = False
@@ -197,7 +195,15 @@ def check_folder(folder: Path) -> None:
         )
 
 
-def _write(path: Path, said: dict[str, str], rows: Rows) -> None:
+def make_folder(root: Path, folder: Path) -> None:
+    """Make ``folder``, inside a folder ``root`` that says that it is ours. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (root / MARK_FILE).exists():
+        write_aside(root / MARK_FILE, json.dumps(MARK, indent=1) + "\n")
+
+
+def write_rows(path: Path, said: dict[str, str], rows: Rows) -> None:
+    """Write rows (m, b), with what the header says besides their checksum, whole or not at all. Raises OSError."""
     rows = np.ascontiguousarray(rows)
     content = save({TENSOR: rows}, metadata={**said, "crc32": f"{zlib.crc32(rows.data):08x}"})
     aside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
@@ -211,7 +217,7 @@ def _write(path: Path, said: dict[str, str], rows: Rows) -> None:
         aside.unlink(missing_ok=True)
 
 
-def _read(path: Path, said: dict[str, str], shape: tuple[int | None, int]) -> Rows | None:
+def read_rows(path: Path, said: dict[str, str], shape: tuple[int | None, int]) -> Rows | None:
     """The rows of a file, mapped; None where it is missing. Raises CacheError unless all is as it should be."""
     try:
         with path.open("rb") as file:

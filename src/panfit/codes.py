@@ -63,10 +63,17 @@ class CodeTables:
         """Packed codes (n, V * D / 8) of items (n,) as the embedding (D,) sees them; only those not held are made."""
         table = self._table(viewer)
         missing = np.unique(items[~table.is_made(items)])  # (m,)
+        if self.are_kept and 2 * len(missing) > table.num_items:  # the rest too: only whole tables are kept
+            missing = np.setdiff1d(np.arange(table.num_items), table.items)  # (m,)
         if len(missing):
             table.add(missing, self._make(viewer, missing, progress))
             self._settle(viewer, table)
         return table.take(items)
+
+    @property
+    def folder(self) -> Path | None:
+        """Where tables are kept; None: nowhere."""
+        return self._folder
 
     @property
     def are_kept(self) -> bool:
@@ -88,6 +95,11 @@ class CodeTables:
         if not self._table(viewer).is_whole:
             self.packed(viewer, np.arange(len(self.coder.inputs)), progress=progress)
         return self._table(viewer).codes
+
+    def whole(self, viewer: Tensor) -> Packed | None:
+        """The viewer's whole table (N, V * D / 8), not to be written to; None where some of it is still to be made."""
+        table = self._table(viewer)
+        return np.asarray(table.codes) if table.is_whole else None
 
     def extend(self, inputs: ItemInputs) -> None:
         """Take inputs that have more items behind those known so far (`ItemCoder.extend`); what is made stays made."""
@@ -116,10 +128,12 @@ class CodeTables:
     def _table(self, viewer: Tensor) -> "_Table":
         """The viewer's table, now the last one that was asked for."""
         key = key_of(viewer)
-        table = self._held.pop(key, None)
-        self._held[key] = table if table is not None else self._open(viewer)
-        self._evict()
-        return self._held[key]
+        table = self._held.get(key)
+        if table is None:
+            table = self._held[key] = self._open(viewer)
+            self._evict()
+        self._held.move_to_end(key)
+        return table
 
     def _open(self, viewer: Tensor) -> "_Table":
         """What the folder has of the viewer's table."""

@@ -7,6 +7,7 @@ steps: it is fast, it keeps no state that could go stale, and the order in which
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import faiss
 import numpy as np
@@ -16,9 +17,11 @@ from torch import Tensor
 
 from panfit.encode import FloatArray, ItemCoder
 from panfit.errors import DataError, Problem
+from panfit.features.fingerprints import fingerprints_of
 from panfit.ids import OutfitIds
 from panfit.outfits import ABSENT, IntArray
 from panfit.scoring import predict
+from panfit.taste_file import Compared, TasteFile
 
 MAX_TASTES = 96
 """Tastes that a newcomer is compared with: the users, or of more users k-means clusters. Fewer are faster, and worse
@@ -77,9 +80,11 @@ class NewcomerFitter:
         seed: which references are drawn, and where k-means starts.
         max_tastes: more users than these are clustered.
         num_references: how many outfits are drawn, once for all newcomers.
+        folder: where what newcomers are compared with is kept for later processes (`panfit.taste_file`); None: nowhere.
 
     Attributes:
         mean: (D,) the embedding of somebody of whom nothing is known.
+        references: (R, S) the outfits that were drawn, item rows.
 
     Raises:
         ValueError: no users, no outfits, or shapes that do not fit.
@@ -94,22 +99,60 @@ class NewcomerFitter:
         seed: int = 0,
         max_tastes: int = MAX_TASTES,
         num_references: int = NUM_REFERENCES,
+        folder: Path | None = None,
     ) -> None:
         if embeddings.ndim != 2 or not len(embeddings) or liked.ndim != 2 or not len(liked):
             raise ValueError(f"wanted embeddings (M, D) and outfits (B, S), not {embeddings.shape} and {liked.shape}")
         if min(max_tastes, num_references) < 1:
             raise ValueError(f"max_tastes and num_references must be positive, not {max_tastes} and {num_references}")
         self._coder = coder
-        self.mean = embeddings.detach().mean(0)  # (D,)
-        self.tastes = group_tastes(embeddings.detach(), max_tastes, seed=seed)
+        self._embeddings = embeddings.detach()  # (M, D)
+        self._max_tastes, self._seed, self._folder = max_tastes, seed, folder
+        self.mean = self._embeddings.mean(0)  # (D,)
         drawn = distinct_outfits(liked)  # (b, S)
         self.references = np.random.default_rng(seed).permutation(drawn)[:num_references]  # (R, S)
-        self._reference_scores: FloatArray | None = None  # (T, R)
+        self._compared: tuple[Tastes, FloatArray] | None = None  # T tastes, (T, R) their scores of the references
+
+    @property
+    def tastes(self) -> Tastes:
+        """What newcomers are compared with."""
+        return self._prepared()[0]
 
     def prepare(self) -> None:
         """Score the references, once for all newcomers; else the first one waits for it."""
-        if self._reference_scores is None:
-            self._reference_scores = self._scores(self.references)
+        self._prepared()
+
+    def _prepared(self) -> tuple[Tastes, FloatArray]:
+        if self._compared is None:
+            file = None if self._folder is None else self._file(self._folder)
+            kept = None if file is None else file.read()
+            if kept is not None:
+                tastes = Tastes(torch.from_numpy(kept.embeddings).to(self._embeddings), kept.shares)
+                self._compared = tastes, kept.scores
+            else:
+                tastes = group_tastes(self._embeddings, self._max_tastes, seed=self._seed)
+                scores = self._scores(tastes, self.references)  # (T, R)
+                self._compared = tastes, scores
+                if file is not None:
+                    file.write(Compared(tastes.embeddings.cpu().numpy(), tastes.shares, scores))
+        return self._compared
+
+    def _file(self, folder: Path) -> TasteFile:
+        """Where that is kept: under all that it is made of."""
+        items, places = np.unique(self.references, return_inverse=True)  # (n,), (R, S)
+        seen = items[items != ABSENT]
+        words = self.references.shape, places.tolist(), len(seen), self._max_tastes, self._seed
+        return TasteFile(
+            folder,
+            model=self._coder.fingerprint(),
+            made_of=[
+                repr(words).encode(),
+                fingerprints_of(self._coder.inputs, seen).tobytes(),
+                self._embeddings.cpu().numpy().astype("<f4").tobytes(),
+            ],
+            bits=self._embeddings.shape[1],
+            references=len(self.references),
+        )
 
     def fit(self, likes: IntArray, dislikes: IntArray) -> Tensor:
         """The newcomer's f_u: the mean of the tastes under `weights`; of nothing known, the mean of all users.
@@ -130,8 +173,8 @@ class NewcomerFitter:
                 raise ValueError(f"wanted outfits (B, {self.references.shape[1]}), not {outfits.shape}")
         if not len(likes) and not len(dislikes):
             return self.mean.clone()
-        weights = torch.from_numpy(self.weights(likes, dislikes)).to(self.tastes.embeddings)  # (T,)
-        return weights @ self.tastes.embeddings  # (D,)
+        eyes = self.tastes.embeddings  # (T, D)
+        return torch.from_numpy(self.weights(likes, dislikes)).to(eyes) @ eyes  # (D,)
 
     def weights(self, likes: IntArray, dislikes: IntArray) -> FloatArray:
         """(T,) how probable each taste is, given likes (L, S) and dislikes (K, S); their sum is 1.
@@ -140,23 +183,22 @@ class NewcomerFitter:
         geometric mean over the references. A dislike is the other way round. Each opinion is a factor of its own.
         """
         likes, dislikes = distinct_outfits(likes), distinct_outfits(dislikes)  # (L, S), (K, S)
-        opinions = self._scores(np.concatenate([likes, dislikes]))  # (T, L + K)
-        self.prepare()
-        assert self._reference_scores is not None
-        ahead = opinions[:, :, None] - self._reference_scores[:, None]  # (T, L + K, R)
+        tastes, reference_scores = self._prepared()  # T, (T, R)
+        opinions = self._scores(tastes, np.concatenate([likes, dislikes]))  # (T, L + K)
+        ahead = opinions[:, :, None] - reference_scores[:, None]  # (T, L + K, R)
         ahead[:, len(likes) :] *= -1
         log_likelihood = -np.logaddexp(0, -ahead).mean(axis=2).sum(axis=1)  # (T,) log sigmoid
-        log_posterior = np.log(self.tastes.shares) + log_likelihood  # (T,)
+        log_posterior = np.log(tastes.shares) + log_likelihood  # (T,)
         posterior = np.exp(log_posterior - log_posterior.max())  # (T,)
         return np.asarray(posterior / posterior.sum())
 
-    def _scores(self, outfits: IntArray) -> FloatArray:
+    def _scores(self, tastes: Tastes, outfits: IntArray) -> FloatArray:
         """Outfits (B, S) -> (T, B) scores y of Eq. 4 of binary codes, as each taste sees them."""
         coder = self._coder
         items = np.unique(outfits[outfits != ABSENT])  # (n,)
         places = np.where(outfits == ABSENT, ABSENT, np.searchsorted(items, outfits))  # (B, S)
         scores = []
-        for eyes in self.tastes.embeddings.split(BLOCK_TASTES):  # (t, D)
+        for eyes in tastes.embeddings.split(BLOCK_TASTES):  # (t, D)
             t, n = len(eyes), len(items)
             pair_eyes, pair_items = np.repeat(np.arange(t), n), np.tile(items, t)  # (t * n,) each
             codes = coder.codes(eyes, pair_eyes, pair_items, binary=True)  # (t * n, V, D)

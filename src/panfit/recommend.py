@@ -243,7 +243,8 @@ class Recommender(Stylist):
     def _fitter(self) -> NewcomerFitter:
         likes = self.dataset.likes["train"]
         trained = self.people.everybody()[np.unique(likes.users).tolist()]  # (m, D) others hold chance alone
-        return NewcomerFitter(self._completer.tables.coder, trained, likes.items)
+        tables = self._completer.tables
+        return NewcomerFitter(tables.coder, trained, likes.items, folder=tables.folder)
 
     @cached_property
     def _model_fingerprint(self) -> str:

@@ -19,7 +19,9 @@ from typing import Any
 
 import pytest
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, CursorResult, text
 from sqlalchemy.exc import OperationalError
 
@@ -28,7 +30,7 @@ from panfit.ids import OutfitIds
 from panfit.serve import likes_database
 from panfit.serve.likes import LikesStore, Opinion, Profile, UnavailableError, is_newcomer_id, opinion_id
 from panfit.serve.likes_database import Database
-from panfit.serve.likes_tables import METADATA, VERSION_TABLE
+from panfit.serve.likes_tables import HEAD, METADATA, VERSION_TABLE
 
 COAT, SUIT, SKIRT = ("coat", None, "boots"), ("jacket", "trousers", "shoes"), ("blouse", "skirt", None)
 NOBODY = "new-" + "0" * 32
@@ -309,6 +311,23 @@ def test_the_migrations_make_the_tables_that_are_used(store: LikesStore) -> None
             connection, opts={"version_table": VERSION_TABLE, "compare_server_default": True}
         )
         assert compare_metadata(context, METADATA) == []
+
+
+def test_a_database_that_is_up_to_date_needs_no_alembic(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    migrations = Config()
+    migrations.set_main_option("script_location", str(likes_database.MIGRATIONS))
+    assert ScriptDirectory.from_config(migrations).get_heads() == [HEAD]
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "alembic", None)
+        with pytest.raises(ImportError):
+            LikesStore(database).open()  # it is empty
+    store = LikesStore(database)
+    store.open()
+    store.close()
+    monkeypatch.setitem(sys.modules, "alembic", None)
+    store.open()
+    assert store.count() == 0
+    store.close()
 
 
 def test_a_newer_panfit_s_database_is_left_alone(store: LikesStore, database: str) -> None:

@@ -5,6 +5,8 @@ import multiprocessing
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -369,6 +371,28 @@ def test_the_environment_is_enough(run: Path, tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError, match="PANFIT_RUN is not set"):
         app_from_environment({})
+
+
+def test_nothing_slow_is_imported_for_a_start_and_what_is_loaded_is_out_of_the_collector_s_way(
+    run: Path, tmp_path: Path
+) -> None:
+    slow = ["sklearn", "scipy", "alembic", "matplotlib", "transformers", "torchvision", "ray"]
+    code = (
+        "import gc, sys\n"
+        "from panfit.serve.run import app_from_environment\n"
+        "app_from_environment()\n"
+        f"print([name for name in {slow} if name in sys.modules], gc.get_freeze_count() > 100_000)"
+    )
+    environ = {
+        "PANFIT_RUN": str(run),
+        "PANFIT_DATA": str(run.parent / "data"),
+        "PANFIT_DATABASE": f"sqlite:///{tmp_path}/x.db",
+        "PANFIT_CODES": str(tmp_path / "codes"),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=os.environ | environ
+    )
+    assert done.stdout == "[] True\n"
 
 
 def test_only_pan_is_served(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -163,13 +163,20 @@ def _widened(maps: NDArray[Any], device: str | torch.device) -> Tensor:
     return torch.from_numpy(maps).to(device).float()
 
 
+def _on_same_memory(vectors: NDArray[np.float32]) -> Tensor:
+    """Vectors (N, T) as a tensor; those of a data set's file stay in the file, from which the system reads what is
+    asked for: at Polyvore-630's size they are 2.3 GB. Only to be read."""
+    if not vectors.flags.writeable:  # somebody's own; torch would warn
+        vectors = np.array(vectors)
+    return torch.from_numpy(np.asarray(vectors, dtype=np.float32))
+
+
 def build_inputs(dataset: Dataset, config: Config, *, progress: Progress | None = None) -> ItemInputs:
     """The items' inputs as ``config.backbone.source`` and ``config.text`` ask; photos are decoded at the first call.
 
     Raises:
         DataError: items without a photo or a title, photos that cannot be used; all of them.
         FeatureStoreError: the stored maps are missing, damaged, or of another data set or trunk.
-        MissingExtraError: titles are to be hashed without scikit-learn.
     """
     text = text_vectors(dataset, config.text)
     made_by = {"text": text_kind(dataset, config.text)}
@@ -183,7 +190,7 @@ def build_inputs(dataset: Dataset, config: Config, *, progress: Progress | None 
     return ItemInputs(
         source=source,
         categories=torch.from_numpy(dataset.catalogue.category_rows.copy()),
-        text=None if text is None else torch.tensor(text, dtype=torch.float32),
+        text=None if text is None else _on_same_memory(text),
         images=config.images,
         made_by=made_by,
     )

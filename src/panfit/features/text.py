@@ -1,12 +1,15 @@
 """The text branch's input: the vectors that came with the data, or hashed titles (decision D13).
 
 A title is lower-cased, split into words, and its words and pairs of neighboring words are hashed into a fixed number of
-buckets: no vocabulary is learned, so a new item's title means the same tomorrow. scikit-learn is imported only when
-titles are hashed.
+buckets: no vocabulary is learned, so a new item's title means the same tomorrow. Where a word goes is a promise to
+every run that was trained on titles.
 """
 
+import re
 import unicodedata
+from array import array
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Literal
 
@@ -14,12 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from panfit.config import TextConfig
-from panfit.errors import DataError, MissingExtraError, Problem
+from panfit.errors import DataError, Problem
 from panfit.outfits import Dataset
 
 TextKind = Literal["none", "stored", "titles"]
-WORD = r"(?u)\b\w+\b"
-"""What counts as a word; scikit-learn's own pattern would drop the t of t-shirt."""
+WORD = re.compile(r"\b\w+\b")
+"""What counts as a word, if it is only the t of t-shirt."""
+_u32 = np.uint32
 
 
 def text_kind(dataset: Dataset, config: TextConfig) -> TextKind:
@@ -36,7 +40,6 @@ def text_vectors(dataset: Dataset, config: TextConfig) -> NDArray[np.float32] | 
 
     Raises:
         DataError: ``source`` asks for stored vectors, or for titles, that the data set does not have.
-        MissingExtraError: titles are to be hashed and scikit-learn is not installed.
     """
     place = dataset.folder or Path(dataset.name)
     titles = dataset.catalogue.titles
@@ -67,19 +70,55 @@ def text_vectors(dataset: Dataset, config: TextConfig) -> NDArray[np.float32] | 
 def hash_titles(titles: Sequence[str], dim: int) -> NDArray[np.float32]:
     """(N, dim) float32: counts of the hashed words and word pairs, each row of Euclidean length 1 (0 without words).
 
-    Raises MissingExtraError when scikit-learn is not installed.
+    To the last bit what scikit-learn's HashingVectorizer makes (ngram_range=(1, 2), alternate_sign=False, float32),
+    whose import alone takes longer than all else that a service needs before it can answer.
     """
-    try:
-        from sklearn.feature_extraction.text import HashingVectorizer
-    except ImportError:
-        raise MissingExtraError("scikit-learn", "text") from None
-    vectorizer = HashingVectorizer(
-        n_features=dim,
-        token_pattern=WORD,
-        ngram_range=(1, 2),
-        alternate_sign=False,
-        norm="l2",
-        dtype=np.float32,
-    )
-    hashed = vectorizer.transform(unicodedata.normalize("NFKC", title) for title in titles)
-    return np.ascontiguousarray(hashed.toarray(), dtype=np.float32)
+    number_of: dict[str, int] = {}
+    numbers, lengths = array("q"), array("q")
+    for title in titles:
+        terms = _terms(title)
+        lengths.append(len(terms))
+        numbers.extend(number_of.setdefault(term, len(number_of)) for term in terms)
+    hashes = _murmur3([term.encode() for term in number_of]).view(np.int32).astype(np.int64)  # (K,) of distinct terms
+    buckets = (np.abs(hashes) % dim)[np.asarray(numbers)]  # (M,) of all terms
+    rows = np.repeat(np.arange(len(titles)), lengths)  # (M,)
+    places, counts = np.unique(rows * dim + buckets, return_counts=True)  # (m,), (m,)
+    rows = places // dim  # (m,)
+    squares = np.bincount(rows, np.square(counts), minlength=len(titles))  # (N,)
+    vectors = np.zeros((len(titles), dim), dtype=np.float32)  # (N, dim)
+    vectors.reshape(-1)[places] = counts / np.sqrt(squares)[rows]
+    return vectors
+
+
+def _terms(title: str) -> list[str]:
+    """A title's words and pairs of neighboring words, in lower case."""
+    words = WORD.findall(unicodedata.normalize("NFKC", title).lower())
+    return words + [f"{one} {other}" for one, other in pairwise(words)]
+
+
+def _murmur3(terms: Sequence[bytes]) -> NDArray[np.uint32]:
+    """(K,) MurmurHash3 (x86, 32 bits, seed 0) of byte strings; those of one length together."""
+    of_length: dict[int, list[int]] = {}
+    for place, term in enumerate(terms):
+        of_length.setdefault(len(term), []).append(place)
+    hashes = np.empty(len(terms), dtype=np.uint32)  # (K,)
+    for length, places in of_length.items():
+        whole = length // 4 + 1  # words of 4 bytes; the last is the rest, filled up with zeros
+        joined = b"".join(terms[place].ljust(4 * whole, b"\0") for place in places)
+        blocks = np.frombuffer(joined, dtype="<u4").astype(np.uint32).reshape(-1, whole)  # (k, w)
+        found = np.zeros(len(places), dtype=np.uint32)  # (k,)
+        for block in blocks[:, :-1].T:
+            found = _rotate(found ^ _scramble(block), 13) * _u32(5) + _u32(0xE6546B64)
+        found ^= _scramble(blocks[:, -1]) ^ _u32(length)
+        found = (found ^ found >> _u32(16)) * _u32(0x85EBCA6B)
+        found = (found ^ found >> _u32(13)) * _u32(0xC2B2AE35)
+        hashes[places] = found ^ found >> _u32(16)
+    return hashes
+
+
+def _scramble(block: NDArray[np.uint32]) -> NDArray[np.uint32]:
+    return _rotate(block * _u32(0xCC9E2D51), 15) * _u32(0x1B873593)
+
+
+def _rotate(words: NDArray[np.uint32], bits: int) -> NDArray[np.uint32]:
+    return words << _u32(bits) | words >> _u32(32 - bits)

@@ -133,8 +133,6 @@ def _text(config: Config, dataset: Dataset) -> Iterator[Need]:
         yield Need(bare, "a title each", "Import titles, or go without by --set text.source=none.")
     has_stored = source in ("stored", "auto") and dataset.text is not None
     has_titles = source in ("titles", "auto") and not untitled and not has_stored
-    if has_titles and find_spec("sklearn") is None:
-        yield Need("no scikit-learn", "scikit-learn, to hash titles", "pip install 'panfit[text]'")
     weights = _text_weights(config)
     if weights and not has_stored and not has_titles:
         settings = " ".join(f"--set {setting}=0" for setting in weights)

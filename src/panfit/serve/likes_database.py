@@ -13,15 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event, exc, make_url, text
+from sqlalchemy import Connection, Engine, column, create_engine, event, exc, inspect, make_url, select, table, text
 from sqlalchemy.engine import URL
 
 from panfit.errors import DataError, MissingExtraError
-from panfit.serve.likes_tables import VERSION_TABLE
+from panfit.serve.likes_tables import HEAD, VERSION_TABLE
 
 logger = logging.getLogger("panfit")
 
@@ -101,7 +97,7 @@ class Database:
         except exc.DBAPIError as error:
             engine.dispose()
             _refuse(error, self.shown, self.is_sqlite)
-        except DataError:
+        except Exception:
             engine.dispose()
             raise
         self._reads, self._writes = engine, writes
@@ -235,18 +231,32 @@ def _use_wal(engine: Engine) -> None:
 
 
 def _migrate(connection: Connection, name: str) -> None:
+    found = _heads(connection)
+    if found == {HEAD}:
+        return
+    # Only now: it is imported more slowly than a database is opened, and most starts find nothing to do.
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     config.attributes.update(connection=connection, version_table=VERSION_TABLE)
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    found = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_heads()
     if not known.issuperset(found):
         raise DataError(
-            f"{name}: found a database of a newer panfit (migration {', '.join(sorted(set(found) - known))}); this one "
-            f"knows up to {max(known)}. Update panfit, or name another database"
+            f"{name}: found a database of a newer panfit (migration {', '.join(sorted(found - known))}); this one "
+            f"knows up to {HEAD}. Update panfit, or name another database"
         )
     with _migrating:
         command.upgrade(config, "head")
+
+
+def _heads(connection: Connection) -> set[str]:
+    """The last migrations that a database has been through, as Alembic keeps them: one, or none at all."""
+    if not inspect(connection).has_table(VERSION_TABLE):
+        return set()
+    return set(connection.scalars(select(column("version_num")).select_from(table(VERSION_TABLE))))
 
 
 def _make_file(file: Path, name: str) -> None:

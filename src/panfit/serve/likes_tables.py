@@ -22,6 +22,8 @@ from sqlalchemy import (
 
 VERSION_TABLE = "panfit_migrations"
 """Which migrations a database has been through (Alembic)."""
+HEAD = "0001"
+"""The last of `migrations`, which makes the tables below; a database that says so needs no Alembic."""
 
 NAME_CHARACTERS = 80
 ID_CHARACTERS = 36

@@ -10,6 +10,7 @@ Any ASGI server can run the service too: ``uvicorn --factory panfit.serve.run:ap
 """
 
 import functools
+import gc
 import http.client
 import logging
 import multiprocessing
@@ -77,7 +78,9 @@ def make_app(start: Start, *, threads: int | None = None) -> FastAPI:
             f"{start.run}: found a run of a rival; only PAN can be served. Train one with a recipe that says "
             'method = "pan"'
         )
-    return create_app(recommender, start.config)
+    app = create_app(recommender, start.config)
+    gc.freeze()  # what is loaded stays: looking through it for garbage would hold up a request, again and again
+    return app
 
 
 def app_from_environment(environ: Mapping[str, str] = os.environ) -> FastAPI:
