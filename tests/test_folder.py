@@ -191,7 +191,7 @@ def test_a_full_disk_leaves_what_was_there(
         raise FULL
 
     if when == "tables":
-        monkeypatch.setattr(pq, "write_table", full)
+        monkeypatch.setattr(pq.ParquetWriter, "write_table", full)
     elif when == "photos":
         monkeypatch.setattr(shutil, "copyfile", full)
     elif when == "manifest":

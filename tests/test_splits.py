@@ -9,6 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from panfit.data import fitb
+from panfit.data.known import KnownOutfits
 from panfit.data.negatives import NothingToDrawError
 from panfit.data.splits import complete, draw_fitb, draw_item_splits, draw_negatives, draw_splits, known_outfits
 from panfit.errors import DataError
@@ -110,7 +112,7 @@ def test_a_negative_is_never_a_known_like(seed: int, kind: Kind, per_like: int) 
             pools_of(likes),
             kind=kind,
             per_like=per_like,
-            known=known,
+            known=KnownOutfits([likes]),
             rng=np.random.default_rng(seed + 1),
         )
         for _ in range(2)
@@ -130,7 +132,7 @@ def test_random_negatives_use_the_whole_pool_evenly() -> None:
     likes = outfits_of([[0, 0, 5], [0, 1, 6]])
     pools = [np.arange(5), np.arange(5, 9)]
     negatives = draw_negatives(
-        likes, pools, kind="random", per_like=2000, known=set(rows_of(likes)), rng=np.random.default_rng(0)
+        likes, pools, kind="random", per_like=2000, known=KnownOutfits([likes]), rng=np.random.default_rng(0)
     )
     counts = np.bincount(negatives.items[:, 0], minlength=5)
     assert counts.min() > 600  # 800 each, but for the two likes
@@ -146,7 +148,7 @@ def test_the_last_outfit_that_is_left_is_found() -> None:
         pools_of(likes),
         kind="random",
         per_like=4,
-        known=set(rows_of(likes)),
+        known=KnownOutfits([likes]),
         rng=np.random.default_rng(0),
     )
     assert rows_of(negatives) == [tuple(missing)] * 4
@@ -161,7 +163,7 @@ def test_a_user_who_likes_everything_has_no_negatives(kind: Kind) -> None:
             pools_of(likes),
             kind=kind,
             per_like=1,
-            known=set(rows_of(likes)),
+            known=KnownOutfits([likes]),
             rng=np.random.default_rng(0),
         )
     assert caught.value.user == 0
@@ -175,8 +177,8 @@ def test_a_user_who_likes_everything_has_no_negatives(kind: Kind) -> None:
 def test_questions_have_one_right_answer(seed: int) -> None:
     likes = likes_of(seed, sizes=(9, 8, 7))
     known = set(rows_of(likes))
-    questions = draw_fitb(likes, pools_of(likes), known=known, rng=np.random.default_rng(seed))
-    again = draw_fitb(likes, pools_of(likes), known=known, rng=np.random.default_rng(seed))
+    questions = draw_fitb(likes, pools_of(likes), known=KnownOutfits([likes]), rng=np.random.default_rng(seed))
+    again = draw_fitb(likes, pools_of(likes), known=KnownOutfits([likes]), rng=np.random.default_rng(seed))
     assert np.array_equal(questions.candidates, again.candidates)
     assert set(rows_of(questions.outfits)) <= known
     filled = np.array(rows_of(questions.filled())).reshape(len(questions), 4, -1)
@@ -188,7 +190,7 @@ def test_questions_have_one_right_answer(seed: int) -> None:
 
 def test_answers_stand_anywhere_and_every_filled_slot_is_blanked() -> None:
     likes = likes_of(1, num_likes=400, num_users=40, sizes=(30, 20, 10))
-    questions = draw_fitb(likes, pools_of(likes), known=set(rows_of(likes)), rng=np.random.default_rng(0))
+    questions = draw_fitb(likes, pools_of(likes), known=KnownOutfits([likes]), rng=np.random.default_rng(0))
     assert len(questions) == len(likes)
     assert np.bincount(questions.answer).min() > 60
     assert np.bincount(questions.blank).min() > 60
@@ -197,9 +199,50 @@ def test_answers_stand_anywhere_and_every_filled_slot_is_blanked() -> None:
 
 def test_a_like_whose_slots_are_too_small_gets_no_question() -> None:
     likes = outfits_of([[0, 0, 2], [0, 1, 3]])
-    questions = draw_fitb(likes, pools_of(likes), known=set(rows_of(likes)), rng=np.random.default_rng(0))
+    questions = draw_fitb(likes, pools_of(likes), known=KnownOutfits([likes]), rng=np.random.default_rng(0))
     assert len(questions) == 0
     assert questions.candidates.shape == (0, 4)
+
+
+def plain_fitb(
+    likes: Outfits, pools: list[IntArray], known: KnownOutfits, rng: np.random.Generator
+) -> list[tuple[int, int, list[int]]]:
+    """(like, blank, wrong candidates) of each question, one like at a time."""
+    found = []
+    for row in range(len(likes)):
+        for slot in rng.permutation(np.flatnonzero(likes.mask[row])):
+            fitting: list[int] = []
+            for tries in (min(len(pools[slot]), 8), len(pools[slot])):
+                fitting = []
+                for item in rng.choice(pools[slot], size=tries, replace=False):
+                    outfit = likes.items[row].copy()
+                    outfit[slot] = item
+                    worn = [each for each in outfit.tolist() if each != ABSENT]
+                    is_known = known.contains(likes.users[[row]], outfit[None])[0]
+                    if not is_known and len(set(worn)) == len(worn) and item != likes.items[row, slot]:
+                        fitting.append(int(item))
+                if len(fitting) >= 3:
+                    break
+            if len(fitting) >= 3:
+                found.append((row, int(slot), fitting[:3]))
+                break
+    return found
+
+
+@pytest.mark.parametrize("sizes", [(30, 20, 10), (9, 8, 7), (12, 4, 3)])
+def test_questions_are_drawn_in_blocks_as_they_are_one_by_one(
+    sizes: tuple[int, int, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With many items no block has to be drawn again, with few every one."""
+    monkeypatch.setattr(fitb, "BLOCK", 7)
+    likes = likes_of(3, num_likes=60, num_users=5, sizes=sizes)
+    known = KnownOutfits([likes])
+    questions = draw_fitb(likes, pools_of(likes), known=known, rng=np.random.default_rng(5))
+    plain = plain_fitb(likes, pools_of(likes), known, np.random.default_rng(5))
+    assert questions.blank.tolist() == [slot for _, slot, _ in plain]
+    assert rows_of(questions.outfits) == [rows_of(likes)[row] for row, _, _ in plain]
+    for candidates, answer, (_, _, wrong) in zip(questions.candidates, questions.answer, plain, strict=True):
+        assert sorted(np.delete(candidates, answer).tolist()) == sorted(wrong)
 
 
 # ---- completing a data set
@@ -245,12 +288,11 @@ def test_two_tops_in_the_other_order_are_the_same_like() -> None:
     likes = [[0, 0, 1, 6], [0, 2, 3, 7], [1, 4, ABSENT, 8], [1, 5, 4, 9]]
     dataset = two_tops({"train": likes, "val": likes, "test": likes})
     known = known_outfits(dataset)
-    assert (0, 1, 0, 6) in known
-    assert (1, ABSENT, 4, 8) in known
-    assert (0, 6, 1, 0) not in known
+    asked = outfits_of([[0, 1, 0, 6], [1, ABSENT, 4, 8], [0, 6, 1, 0]])
+    assert known.contains(asked.users, asked.items).tolist() == [True, True, False]
     whole = complete(dataset, seed=0)
     for negatives in whole.negatives.values():
-        assert not known & set(rows_of(negatives))
+        assert not known.contains(negatives.users, negatives.items).any()
         worn = negatives.items[:, :2]
         assert (worn[:, 0] != worn[:, 1]).all()
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from panfit.data.folder import counts, read_dataset
+from panfit.data.known import KnownOutfits, first_places, rows_of
 from panfit.data.outfit_sheet import TOLERATED_LIKED_NEGATIVES
 from panfit.data.photo_check import photo_faults
 from panfit.errors import DataError, Problem
@@ -58,15 +59,19 @@ def check_dataset(folder: str | Path, *, progress: Callable[[int], object] | Non
 
 def summary(dataset: Dataset) -> dict[str, Any]:
     """Names and counts of a data set."""
-    worn = {split: set(np.unique(outfits.items).tolist()) - {-1} for split, outfits in dataset.likes.items()}
+    worn = {split: np.zeros(len(dataset.catalogue), dtype=np.bool_) for split in dataset.likes}  # (N,) each
+    for split, outfits in dataset.likes.items():
+        worn[split][outfits.items[outfits.mask]] = True
     catalogue = dataset.catalogue
     return {
         "name": dataset.name,
         "checksum": dataset.checksum,
         "slots": {slot.name: slot.category for slot in dataset.slots},
         **counts(dataset),
-        "items_of_train_again_in": {split: len(worn["train"] & worn[split]) for split in worn if split != "train"},
-        "items_never_liked": len(catalogue) - len(set().union(*worn.values())),
+        "items_of_train_again_in": {
+            split: int((worn["train"] & worn[split]).sum()) for split in worn if split != "train"
+        },
+        "items_never_liked": int((~np.logical_or.reduce(list(worn.values()))).sum()),
         "photos": sum(image is not None for image in catalogue.images),
         "titles": sum(title is not None for title in catalogue.titles),
         "text_vectors": None if dataset.text is None else list(dataset.text.shape),
@@ -83,32 +88,29 @@ def _likes(folder: Path, dataset: Dataset) -> Iterator[Problem]:
     for split in SPLITS:
         if split not in dataset.likes or not len(dataset.likes[split]):
             yield _problem(path, f"no likes in split {split}", "likes in every split")
-    row = 0
-    first: dict[tuple[int, ...], int] = {}
-    trained = set(dataset.likes["train"].users.tolist())
-    untrained: set[int] = set()
-    for split in SPLITS:  # the order in which the folder stores them
-        if split not in dataset.likes:
-            continue
-        outfits = dataset.likes[split]
-        for like in np.column_stack([outfits.users, outfits.items]).tolist():
-            row += 1
-            earlier = first.setdefault(tuple(like), row)
-            if earlier != row:
-                yield _problem(path, f"the like of row {earlier} again", "every like of a user once", row=row)
-            if like[0] not in trained and like[0] not in untrained:
-                untrained.add(like[0])
-                found = f"a {split} like of user {dataset.user_ids[like[0]]!r}, who has no train likes"
-                yield _problem(path, found, "train likes of everybody", row=row)
+    stored = [split for split in SPLITS if split in dataset.likes]  # the order in which the folder stores them
+    rows = rows_of([dataset.likes[split] for split in stored])  # (L, 1 + S)
+    first = first_places(rows)  # (L,)
+    is_again = first != np.arange(len(rows))  # (L,)
+    is_untrained = ~np.isin(rows[:, 0], dataset.likes["train"].users)  # (L,)
+    is_untrained &= first_places(rows[:, :1]) == np.arange(len(rows))  # told once a user
+    ends = np.cumsum([len(dataset.likes[split]) for split in stored])
+    for row in np.flatnonzero(is_again | is_untrained).tolist():
+        if is_again[row]:
+            yield _problem(path, f"the like of row {first[row] + 1} again", "every like of a user once", row=row + 1)
+        if is_untrained[row]:
+            split = stored[int(np.searchsorted(ends, row, side="right"))]
+            found = f"a {split} like of user {dataset.user_ids[rows[row, 0]]!r}, who has no train likes"
+            yield _problem(path, found, "train likes of everybody", row=row + 1)
 
 
 def _negatives(folder: Path, dataset: Dataset, notes: list[Problem]) -> Iterator[Problem]:
     path = folder / "negatives.parquet"
-    known = dataset.known_likes(SPLITS)
-    row = 0
+    known = KnownOutfits([dataset.likes[split] for split in SPLITS if split in dataset.likes])
+    start = 0
     for split in SPLITS:
         for kind in KINDS:
-            liking = set(dataset.likes[split].users.tolist()) if split in dataset.likes else set()
+            liking = set(np.unique(dataset.likes[split].users).tolist()) if split in dataset.likes else set()
             if (split, kind) not in dataset.negatives:
                 if split != "train" and liking:
                     missing = _problem(path, f"no {kind} negatives for {split}", "10 for each like")
@@ -119,16 +121,16 @@ def _negatives(folder: Path, dataset: Dataset, notes: list[Problem]) -> Iterator
                 continue
             outfits = dataset.negatives[split, kind]
             liked = []
-            for negative in np.column_stack([outfits.users, outfits.items]).tolist():
-                row += 1
-                if tuple(negative) in known:
-                    found = f"a {split} {kind} negative that user {dataset.user_ids[negative[0]]!r} likes"
-                    liked.append(_problem(path, found, "outfits that the user is not known to like", row=row))
+            for row in np.flatnonzero(known.contains(outfits.users, outfits.items)).tolist():
+                found = f"a {split} {kind} negative that user {dataset.user_ids[outfits.users[row]]!r} likes"
+                wanted = "outfits that the user is not known to like"
+                liked.append(_problem(path, found, wanted, row=start + row + 1))
+            start += len(outfits)
             if len(liked) > TOLERATED_LIKED_NEGATIVES * len(outfits):
                 yield from liked
             else:
                 notes += liked
-            yield from _uneven(path, dataset, split, kind, liking, set(outfits.users.tolist()))
+            yield from _uneven(path, dataset, split, kind, liking, set(np.unique(outfits.users).tolist()))
 
 
 def _uneven(

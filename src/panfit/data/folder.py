@@ -21,12 +21,12 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from panfit.data.photo_check import stays_inside
 from panfit.data.staging import staged_folder
-from panfit.data.stored import REMEDY, SCHEMAS, TableReader, load_table, tables_of
+from panfit.data.stored import REMEDY, SCHEMAS, TableReader, load_table
+from panfit.data.storing import write_table
 from panfit.errors import DataError, Problem
 from panfit.outfits import Catalogue, Dataset, Slot
 
@@ -109,8 +109,8 @@ def write_tables(dataset: Dataset, folder: Path, *, source: str, image_root: str
         image_root: what photo paths start from: absolute, or relative to ``folder`` ("images").
     """
     checksums = {}
-    for name, table in tables_of(dataset).items():
-        pq.write_table(table, folder / name, compression="zstd")
+    for name in SCHEMAS:
+        write_table(dataset, name, folder / name)
         checksums[name] = _sha256(folder / name)
     if dataset.text is not None:
         (folder / TEXT).parent.mkdir()
@@ -285,7 +285,8 @@ def _read_text(folder: Path, manifest: Manifest, num_items: int, problems: list[
         return None
     path = folder / TEXT
     try:
-        text = np.load(path, mmap_mode="r", allow_pickle=False)
+        # Copy on write: torch takes such memory as it is, and refuses to without a warning where it cannot be written.
+        text = np.load(path, mmap_mode="c", allow_pickle=False)
     except (OSError, ValueError) as error:
         problems.append(Problem(str(path), f"an unreadable array ({error})", "a .npy array", REMEDY))
         return None

@@ -10,14 +10,12 @@ from itertools import product
 import numpy as np
 from numpy.typing import NDArray
 
+from panfit.data.known import KnownOutfits
 from panfit.errors import DataError
 from panfit.outfits import ABSENT, IntArray, Kind, Outfits
 
 _ROUNDS = 30
 """How often a draw that hit a known like is repeated before the remaining choices are listed one by one."""
-
-Known = set[tuple[int, ...]]
-"""{(user row, item rows...)}: the likes that must not be drawn."""
 
 
 class NothingToDrawError(DataError):
@@ -29,7 +27,13 @@ class NothingToDrawError(DataError):
 
 
 def draw_negatives(
-    likes: Outfits, pools: Sequence[IntArray], *, kind: Kind, per_like: int, known: Known, rng: np.random.Generator
+    likes: Outfits,
+    pools: Sequence[IntArray],
+    *,
+    kind: Kind,
+    per_like: int,
+    known: KnownOutfits,
+    rng: np.random.Generator,
 ) -> Outfits:
     """Fixed negatives of each like, (B * per_like) outfits, like-major.
 
@@ -38,7 +42,7 @@ def draw_negatives(
         pools: for each slot, the item rows to draw from (`Dataset.split_items`); used by kind "random".
         kind: random: each filled slot of the like gets any item of its pool; hard: a like of another user.
         per_like: negatives for each like.
-        known: {(user row, item rows...)} that must not be drawn (`Dataset.known_likes`).
+        known: likes that must not be drawn.
         rng: the only source of randomness.
 
     Raises:
@@ -73,17 +77,16 @@ def _recombine(items: IntArray, pools: Sequence[IntArray], rng: np.random.Genera
     return np.column_stack(columns).astype(np.int64)
 
 
-def allowed(users: IntArray, items: IntArray, known: Known) -> NDArray[np.bool_]:
+def allowed(users: IntArray, items: IntArray, known: KnownOutfits) -> NDArray[np.bool_]:
     """(B,) True where an outfit is no known like of its user and wears no item twice."""
-    known_rows = [row in known for row in map(tuple, np.column_stack([users, items]).tolist())]
     worn = np.sort(items, axis=1)
     again = (worn[:, 1:] == worn[:, :-1]) & (worn[:, 1:] != ABSENT)
     twice: NDArray[np.bool_] = np.asarray(again.any(axis=1), dtype=np.bool_)
-    return ~(np.array(known_rows, dtype=np.bool_) | twice)
+    return ~(known.contains(users, items) | twice)
 
 
 def _remaining(
-    wanted: Outfits, row: int, likes: Outfits, pools: Sequence[IntArray], *, kind: Kind, known: Known
+    wanted: Outfits, row: int, likes: Outfits, pools: Sequence[IntArray], *, kind: Kind, known: KnownOutfits
 ) -> IntArray:
     """(R, S) every outfit that may still be drawn for one row. Raises NothingToDrawError when there is none."""
     user = int(wanted.users[row])

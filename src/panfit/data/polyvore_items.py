@@ -56,12 +56,12 @@ def read_items(folder: Path, root: Path, images: Path | None, findings: Findings
     names = [name for listed in lists for name in listed or []]
     categories = [category for category, listed in zip(CATEGORIES, lists, strict=True) for _ in listed or []]
     lines = [line for listed in lists for line in range(1, len(listed or []) + 1)]
-    places = [str(folder / f"image_list_{category}") for category in categories]
+    place_of = {category: str(folder / f"image_list_{category}") for category in CATEGORIES}
     good = np.array([bool(name) for name in names], dtype=np.bool_)  # (n,) blank lines are told by _read_list
 
     def leave_out(row: int, found: str, wanted: str, remedy: str) -> None:
         good[row] = False
-        findings.bad.append(Problem(places[row], found, wanted, remedy, lines[row]))
+        findings.bad.append(Problem(place_of[categories[row]], found, wanted, remedy, lines[row]))
 
     image_root = _find_photos(root, images, findings)
     if image_root is not None:

@@ -12,9 +12,10 @@ from itertools import permutations
 import numpy as np
 
 from panfit.data.fitb import draw_fitb
-from panfit.data.negatives import Known, NothingToDrawError, draw_negatives
+from panfit.data.known import KnownOutfits
+from panfit.data.negatives import NothingToDrawError, draw_negatives
 from panfit.errors import DataError
-from panfit.outfits import ABSENT, KINDS, SPLITS, Dataset, IntArray, Slot, Split
+from panfit.outfits import ABSENT, KINDS, SPLITS, Dataset, IntArray, Outfits, Slot, Split
 
 __all__ = ["draw_splits", "draw_item_splits", "draw_negatives", "draw_fitb", "complete", "known_outfits"]
 
@@ -164,11 +165,11 @@ def complete(dataset: Dataset, *, seed: int) -> Dataset:
     return replace(dataset, negatives=negatives, fitb=fitb)
 
 
-def known_outfits(dataset: Dataset) -> Known:
+def known_outfits(dataset: Dataset) -> KnownOutfits:
     """Every like of every split, and with it the same outfit with the items of one category in another order."""
-    known = dataset.known_likes(SPLITS)
+    likes = [dataset.likes[split] for split in SPLITS if split in dataset.likes]
     orders = _slot_orders(dataset.slots)
-    return known if len(orders) == 1 else {(like[0], *(like[1 + slot] for slot in o)) for like in known for o in orders}
+    return KnownOutfits([Outfits(part.users, part.items[:, list(order)]) for order in orders for part in likes])
 
 
 def _slot_orders(slots: Sequence[Slot]) -> list[tuple[int, ...]]:

@@ -1,9 +1,9 @@
-"""The tables inside a dataset folder: nouns -> Parquet -> nouns, by whole columns, with every problem and its row.
+"""The tables inside a dataset folder: Parquet -> nouns, by whole columns, with every problem and its row.
 
 Row numbers of Parquet tables count from 1. Imports the nouns only.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,6 @@ from panfit.outfits import (
     KINDS,
     SPLITS,
     Catalogue,
-    Dataset,
     FitbQuestions,
     IntArray,
     Kind,
@@ -31,6 +30,7 @@ from panfit.outfits import (
 
 _STR = pa.string()
 _IDS = pa.list_(_STR)
+_NUMBERS = pa.list_(pa.dictionary(pa.int32(), _STR))
 SCHEMAS: dict[str, pa.Schema] = {
     "items.parquet": pa.schema([("item_id", _STR), ("category", _STR), ("image", _STR), ("title", _STR)]),
     "users.parquet": pa.schema([("user_id", _STR)]),
@@ -51,90 +51,20 @@ SCHEMAS: dict[str, pa.Schema] = {
 """File -> columns. Every file is always there, if only with its header."""
 
 REMEDY = "Import the data set again."
-
-
-# ---- nouns -> tables
-
-
-def tables_of(dataset: Dataset) -> dict[str, pa.Table]:
-    """Dataset -> {file: table}, in the schemas above."""
-    return {name: pa.table(columns, schema=SCHEMAS[name]) for name, columns in _columns_of(dataset).items()}
-
-
-def _columns_of(dataset: Dataset) -> dict[str, dict[str, Any]]:
-    items = dataset.catalogue
-    item_ids = pa.array(items.item_ids, _STR)
-    user_ids = pa.array(dataset.user_ids, _STR)
-    likes = [(split, dataset.likes[split]) for split in SPLITS if split in dataset.likes]
-    negatives = [(key, dataset.negatives[key]) for key in _pairs() if key in dataset.negatives]
-    fitb = [(split, dataset.fitb[split]) for split in SPLITS if split in dataset.fitb]
-    width = len(dataset.slots)
-    num_likes = sum(len(outfits) for _, outfits in likes)
-    questions = [question for _, question in fitb]
-    names = np.array([slot.name for slot in dataset.slots], dtype=object)
-    return {
-        "items.parquet": {
-            "item_id": item_ids,
-            "category": pa.array(items.item_categories, _STR),
-            "image": pa.array(items.images, _STR),
-            "title": pa.array(items.titles, _STR),
-        },
-        "users.parquet": {"user_id": user_ids},
-        "outfits.parquet": {
-            "outfit_id": pa.array([f"o{row}" for row in range(num_likes)], _STR),
-            **_outfit_columns([outfits for _, outfits in likes], user_ids, item_ids, width),
-            "split": _labels((split, len(outfits)) for split, outfits in likes),
-        },
-        "negatives.parquet": {
-            **_outfit_columns([outfits for _, outfits in negatives], user_ids, item_ids, width),
-            "split": _labels((split, len(outfits)) for (split, _), outfits in negatives),
-            "kind": _labels((kind, len(outfits)) for (_, kind), outfits in negatives),
-        },
-        "fitb.parquet": {
-            "question": pa.array(range(sum(map(len, questions))), pa.int64()),
-            **_outfit_columns([question.outfits for question in questions], user_ids, item_ids, width),
-            "blank": pa.array([name for question in questions for name in names[question.blank]], _STR),
-            "candidates": _join([_id_lists(question.candidates, item_ids) for question in questions], _IDS),
-            "answer": _join([pa.array(question.answer, pa.int64()) for question in questions], pa.int64()),
-            "split": _labels((split, len(question)) for split, question in fitb),
-        },
-    }
-
-
-def _pairs() -> list[tuple[Split, Kind]]:
-    return [(split, kind) for split in SPLITS for kind in KINDS]
-
-
-def _outfit_columns(parts: Sequence[Outfits], user_ids: pa.Array, item_ids: pa.Array, width: int) -> dict[str, Any]:
-    users = np.concatenate([np.zeros(0, np.int64), *(part.users for part in parts)])
-    items = np.concatenate([np.zeros((0, width), np.int64), *(part.items for part in parts)])
-    return {"user_id": user_ids.take(pa.array(users, pa.int64())), "items": _id_lists(items, item_ids)}
-
-
-def _id_lists(rows: IntArray, ids: pa.Array) -> pa.Array:
-    """(B, S) rows -> B lists of S ids; ABSENT -> null."""
-    flat = rows.reshape(-1)
-    values = ids.take(pa.array(flat, pa.int64(), mask=flat == ABSENT))
-    offsets = np.arange(len(rows) + 1, dtype=np.int32) * rows.shape[1]
-    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values)
-
-
-def _labels(runs: Iterable[tuple[str, int]]) -> pa.Array:
-    return _join([pa.repeat(pa.scalar(label, _STR), count) for label, count in runs], _STR)
-
-
-def _join(parts: Sequence[pa.Array], kind: pa.DataType) -> pa.Array:
-    return pa.concat_arrays(parts) if parts else pa.array([], kind)
-
-
-# ---- tables -> nouns
+NEGATIVES: tuple[tuple[Split, Kind], ...] = tuple((split, kind) for split in SPLITS for kind in KINDS)
+"""The order in which a folder stores negatives."""
 
 
 def load_table(folder: Path, name: str, problems: list[Problem]) -> pa.Table | None:
-    """One Parquet file in its schema, or None with the problems told."""
+    """One Parquet file in its schema, or None with the problems told. Columns whose texts come again and again, in all
+    but the tables of items and users, hold numbers of texts instead (Arrow's dictionaries)."""
     path = folder / name
     try:
-        table = pq.read_table(path)
+        with pq.ParquetFile(path) as file:  # read_table would import pandas, where it is installed
+            groups = (file.read_row_group(group) for group in range(file.num_row_groups))
+            if name not in ("items.parquet", "users.parquet"):
+                groups = (_numbered(group) for group in groups)  # before the next: the texts take many times the room
+            table = pa.concat_tables([*groups]) if file.num_row_groups else file.read()
     except (OSError, pa.ArrowException) as error:
         problems.append(Problem(str(path), f"an unreadable file ({error})", "a Parquet table", REMEDY))
         return None
@@ -145,10 +75,40 @@ def load_table(folder: Path, name: str, problems: list[Problem]) -> pa.Table | N
         problems.append(Problem(str(path), f"only the columns {', '.join(table.column_names)}", wanted, REMEDY))
         return None
     try:
-        return table.select(schema.names).cast(schema).combine_chunks()
+        columns = [_in_type(table[column], schema.field(column).type) for column in schema.names]
     except (pa.ArrowException, ValueError) as error:
         problems.append(Problem(str(path), f"columns of other types ({error})", str(schema), REMEDY))
         return None
+    return pa.table(columns, names=schema.names)
+
+
+def _numbered(table: pa.Table) -> pa.Table:
+    """The same with all texts, alone or in lists, by number; but for ids that come once each."""
+    for place, name in enumerate(table.column_names):
+        column = table[name]
+        if pa.types.is_string(column.type) and name != "outfit_id":
+            table = table.set_column(place, name, column.dictionary_encode())
+        elif column.type == _IDS:
+            table = table.set_column(
+                place, name, pa.chunked_array([_lists(chunk) for chunk in column.chunks], _NUMBERS)
+            )
+    return table
+
+
+def _lists(lists: pa.ListArray) -> pa.ListArray:
+    """Lists of texts -> lists of their numbers."""
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy()  # (b,)
+    offsets = np.concatenate([np.zeros(1, np.int32), np.cumsum(lengths, dtype=np.int32)])  # (b + 1,)
+    values = lists.flatten().dictionary_encode()
+    return pa.ListArray.from_arrays(pa.array(offsets, pa.int32()), values, mask=lists.is_null())
+
+
+def _in_type(column: pa.ChunkedArray, wanted: pa.DataType) -> pa.ChunkedArray:
+    """A column as it is, where it holds texts by number, else in its type."""
+    found = column.type
+    inner, wanted_inner = (kind.value_type if pa.types.is_list(kind) else kind for kind in (found, wanted))
+    is_numbered = pa.types.is_dictionary(inner) and pa.types.is_list(found) == pa.types.is_list(wanted)
+    return column if is_numbered and inner.value_type == wanted_inner else column.cast(wanted)
 
 
 @dataclass
@@ -160,6 +120,9 @@ class TableReader:
     catalogue: Catalogue
     problems: list[Problem] = field(default_factory=list)
 
+    def __post_init__(self) -> None:
+        self._user_ids, self._item_ids = pa.array(self.user_ids, _STR), pa.array(self.catalogue.item_ids, _STR)
+
     def tell(self, path: Path, bad: NDArray[np.bool_], found: Any, wanted: str) -> None:
         """One problem for each row where ``bad`` is True; ``found`` is a text, or one value a row."""
         for row in np.flatnonzero(bad):
@@ -169,7 +132,7 @@ class TableReader:
     def outfits(self, path: Path, table: pa.Table) -> Outfits | None:
         """The user_id and items columns as rows; None where any row is bad."""
         told = len(self.problems)
-        users = _index(table["user_id"], self.user_ids)
+        users = _index(table["user_id"], self._user_ids)
         self.tell(path, users < 0, table["user_id"], "a user of users.parquet")
         items = self._matrix(path, table["items"], len(self.slots))
         if items is None:
@@ -192,13 +155,13 @@ class TableReader:
         if len(self.problems) != told:
             return None
         values = pc.list_flatten(lists)
-        rows = _index(values, self.catalogue.item_ids).reshape(len(lists), width)
+        rows = _index(values, self._item_ids).reshape(len(lists), width)
         self.tell(path, np.asarray((rows < ABSENT).any(axis=1), dtype=np.bool_), lists, "items of items.parquet")
         return rows if len(self.problems) == told else None
 
     def labels(self, path: Path, column: pa.ChunkedArray, allowed: Sequence[str]) -> IntArray:
         """A column of names -> index into ``allowed``; what is not there is told."""
-        index = _index(column, allowed)
+        index = _index(column, pa.array(allowed, _STR))
         self.tell(path, index < 0, column, f"one of {', '.join(allowed)}")
         return index
 
@@ -218,7 +181,7 @@ class TableReader:
             return {}
         found = {
             (split, kind): outfits.take((splits == SPLITS.index(split)) & (kinds == KINDS.index(kind)))
-            for split, kind in _pairs()
+            for split, kind in NEGATIVES
         }
         return {key: part for key, part in found.items() if len(part)}
 
@@ -249,7 +212,17 @@ class TableReader:
         }
 
 
-def _index(column: pa.ChunkedArray, values: Sequence[str]) -> IntArray:
+def _index(column: pa.ChunkedArray, values: pa.Array) -> IntArray:
     """(B,) index of each text in ``values``; ABSENT for null, -2 for what is not there."""
-    index = pc.fill_null(pc.index_in(column, value_set=pa.array(values, _STR)), -2).to_numpy().astype(np.int64)
-    return np.where(pc.is_null(column).to_numpy(), ABSENT, index)
+    if not pa.types.is_dictionary(column.type):
+        found = pc.fill_null(pc.index_in(column, value_set=values), -2).to_numpy().astype(np.int64)
+        return np.where(pc.is_null(column).to_numpy(), ABSENT, found)
+    texts = [pa.array([], _STR), *(chunk.dictionary for chunk in column.chunks)]  # looked up once for all chunks
+    index = pc.fill_null(pc.index_in(pa.concat_arrays(texts), value_set=values), -2).to_numpy().astype(np.int64)
+    parts, first = [np.zeros(0, dtype=np.int64)], 0
+    for chunk in column.chunks:
+        number = pc.fill_null(chunk.indices, ABSENT).to_numpy()  # (b,)
+        own = np.append(index[first : first + len(chunk.dictionary)], ABSENT)  # the last: of null
+        parts.append(own[number])
+        first += len(chunk.dictionary)
+    return np.concatenate(parts)

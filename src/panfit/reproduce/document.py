@@ -20,6 +20,7 @@ from panfit.errors import DataError, PanfitError
 from panfit.files import write_aside
 from panfit.reproduce import beyond, options
 from panfit.reproduce.rows import TABLES
+from panfit.reproduce.scale_section import CHART, scale_chart, scale_mark, scale_section
 from panfit.reproduce.sections import (
     anchor,
     compact_table,
@@ -105,7 +106,7 @@ def headline(files: Contents) -> str:
 def stale_files(root: str | Path) -> dict[Path, str]:
     """Path -> the text that it should have, for those files that the results have outrun.
 
-    They are docs/results.md and README.md; where speed was measured, docs/benchmarks.md and its charts, too.
+    They are docs/results.md and README.md; where speed or scale was measured, docs/benchmarks.md and its charts, too.
 
     Raises:
         DataError: files that are not results, or of two versions of one data set; a README.md without the markers.
@@ -125,17 +126,23 @@ def stale_files(root: str | Path) -> dict[Path, str]:
 
 
 def _stale_benchmarks(docs: Path, files: Contents) -> dict[Path, str]:
-    """As `stale_files`: the page of speed and its charts."""
-    block, path = speed_page(files), docs / "benchmarks.md"
+    """As `stale_files`: the page of speed and scale, and its charts."""
+    block = "\n\n".join(filter(None, [speed_page(files), scale_section(files)]))
+    path = docs / "benchmarks.md"
     if not block:
         return {}
     text = path.read_text("utf-8") if path.exists() else f"{TITLE}\n{BEGIN}\n{END}\n"
     wanted = _with_block(path, text, block)
     stale = {} if path.exists() and wanted == text else {path: wanted}
     images = docs / "images"
-    charts = [images / name for name in (RATIOS, SHARES)]
-    if not all(chart.exists() and chart.read_text("utf-8").endswith(chart_mark(files)) for chart in charts):
-        stale |= {images / name: drawing for name, drawing in speed_charts(files).items()}
+    parts = (
+        (speed_page, (RATIOS, SHARES), chart_mark, speed_charts),
+        (scale_section, (CHART,), scale_mark, scale_chart),
+    )
+    for text_of, names, mark, draw in parts:
+        charts = [images / name for name in names] if text_of(files) else []
+        if not all(chart.exists() and chart.read_text("utf-8").endswith(mark(files)) for chart in charts):
+            stale |= {images / name: drawing for name, drawing in draw(files).items()}
     return stale
 
 
