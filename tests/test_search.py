@@ -1,6 +1,7 @@
 """CodeIndex: the contract, by certificate, by growth and by plain scan; faiss's error bound; completion under Eq. 4."""
 
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from numpy.typing import NDArray
 
 from panfit import search
 from panfit.config import ModelConfig
+from panfit.exact_sums import Grid, byte_tables, sums_of, table_sums
 from panfit.model.hashing import binary_code, pack_codes, unpack_codes
 from panfit.model.predictor import Predictor
-from panfit.search import CodeIndex
+from panfit.search import CodeIndex, search_each
 from tests.contracts.search_contract import ExactSearchContract, draw_codes, draw_queries, plain_search
 
 CATEGORIES = ("top", "top", "bottom", "shoe")  # two tops: one pair that must not count (decision D14)
@@ -22,6 +24,10 @@ CATEGORIES = ("top", "top", "bottom", "shoe")  # two tops: one pair that must no
 
 class TestPlainScan(ExactSearchContract):
     """Small tables, whose every row is scored."""
+
+    @pytest.fixture(autouse=True)
+    def all_are_small(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(search, "FEW_ROWS", 2000)
 
     def make(self, packed: NDArray[np.uint8]) -> CodeIndex:
         index = CodeIndex(packed)
@@ -34,6 +40,7 @@ class TestPlainScanInBlocks(ExactSearchContract):
 
     @pytest.fixture(autouse=True)
     def small_blocks(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(search, "FEW_ROWS", 2000)
         monkeypatch.setattr(search, "BLOCK_ROWS", 19)
 
     def make(self, packed: NDArray[np.uint8]) -> CodeIndex:
@@ -75,15 +82,13 @@ class TestFastScan(ExactSearchContract):
 def scanned(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The number of rows of each plain scan that was needed."""
     calls: list[int] = []
-    plain_scan = search._scan
+    plain_scan = CodeIndex._scan
 
-    def counted(
-        packed: NDArray[np.uint8], tables: NDArray[np.float64], k: int, rows: NDArray[np.int64] | None
-    ) -> object:
-        calls.append(len(packed) if rows is None else len(rows))
-        return plain_scan(packed, tables, k, rows)
+    def counted(index: CodeIndex, tables: NDArray[np.float64], k: int, rows: NDArray[np.int64] | None) -> object:
+        calls.append(len(index) if rows is None else len(rows))
+        return plain_scan(index, tables, k, rows)
 
-    monkeypatch.setattr(search, "_scan", counted)
+    monkeypatch.setattr(CodeIndex, "_scan", counted)
     return calls
 
 
@@ -192,6 +197,58 @@ def test_equal_codes_have_equal_scores_to_the_bit_wherever_they_stand(rng: np.ra
     found = CodeIndex(packed[np.zeros(1501, dtype=np.int64)]).search(query, 1501)
     assert found.rows[0].tolist() == list(range(1501))
     assert len(set(found.scores[0].tolist())) == 1
+
+
+@pytest.mark.parametrize("num_bits", [8, 136, 1024])
+def test_sums_have_no_rounding_whichever_way_they_are_added_up(rng: np.random.Generator, num_bits: int) -> None:
+    packed, queries = draw_codes(rng, 37, num_bits), rng.standard_cauchy((3, num_bits)) * 10.0 ** rng.integers(-9, 9)
+    queries[2] = np.nextafter(1.0, 0)  # rounded up to a power of two
+    grid = Grid.of(queries)
+    for place, query in enumerate(queries):
+        step = Fraction(2) ** (int(grid.exponents[place]) - grid.fraction_bits)
+        numbers = [int(number) for number in grid.numbers[place].tolist()]
+        assert all(
+            abs(n * step - Fraction(entry)) <= step / 2 for n, entry in zip(numbers, query.tolist(), strict=True)
+        )
+        bits = np.unpackbits(packed, axis=1, bitorder="little").tolist()
+        wanted = [sum(n if bit else -n for n, bit in zip(numbers, code, strict=True)) for code in bits]
+        assert [int(each) for each in sums_of(grid.numbers[place], packed).tolist()] == wanted
+        tables = byte_tables(grid.numbers[place])
+        assert [int(each) for each in table_sums(tables, packed).tolist()] == wanted
+        assert max(map(abs, wanted)) <= 2**52
+        exact = [float(each * step) for each in wanted]
+        assert grid.scores(place, np.array(wanted, dtype=np.float64)).tolist() == exact
+
+
+def test_searches_in_several_indexes_at_once_are_those_of_a_loop(rng: np.random.Generator) -> None:
+    tables = [draw_codes(rng, num_codes, 128) for num_codes in (6007, 45, 701, 6007)]
+    indexes = [CodeIndex(packed) for packed in tables]
+    queries, tops = rng.standard_normal((4, 128)), (7, 3, 11, 2000)
+    alloweds = [None, np.arange(45) % 3 == 1, None, np.arange(6007) % 100 == 0]
+    found = search_each(indexes, queries, tops, alloweds)
+    for place, (index, top, allowed) in enumerate(zip(indexes, tops, alloweds, strict=True)):
+        wanted = index.search(queries[place : place + 1], top, allowed=allowed)
+        np.testing.assert_array_equal(found[place].rows, wanted.rows)
+        np.testing.assert_array_equal(found[place].scores, wanted.scores)
+    assert search_each([], queries[:0], (), ()) == []
+    with pytest.raises(ValueError, match="top must be at least 1"):
+        search_each(indexes, queries, (7, 3, 0, 1), alloweds)
+    with pytest.raises(ValueError, match=r"wanted queries \(Q, 24\)"):
+        search_each([CodeIndex(draw_codes(rng, 7))], queries[:1], (1,), (None,))
+
+
+def test_some_rows_of_a_table_are_searched_as_a_table_of_their_own(rng: np.random.Generator) -> None:
+    packed, queries = draw_codes(rng, 6007, 128), draw_queries(rng, 3, 128)
+    for rows in (np.flatnonzero(rng.random(6007) < 0.5), np.arange(100, 141), np.arange(0)):
+        allowed = rng.random(len(rows)) < 0.9
+        among, own = CodeIndex(packed, rows), CodeIndex(packed[rows])
+        assert (len(among), among.num_bytes) == (len(own), own.num_bytes)
+        assert (among.num_bytes > 0) == (len(rows) > search.FEW_ROWS)
+        for each in (None, allowed):
+            found, wanted = among.search(queries, 10, allowed=each), own.search(queries, 10, allowed=each)
+            np.testing.assert_array_equal(found.rows, wanted.rows)
+            np.testing.assert_array_equal(found.scores, wanted.scores)
+        np.testing.assert_array_equal(among.codes(np.arange(len(rows))), packed[rows])
 
 
 def test_any_number_of_threads_finds_the_same_and_stays_as_it_was(rng: np.random.Generator) -> None:

@@ -40,6 +40,21 @@ class Ranking:
         return self.order.nbytes + self.scores.nbytes
 
 
+@dataclass(frozen=True, eq=False)
+class Completed:
+    """Outfits that are finished, best first, with PAN Eq. 4's parts.
+
+    Attributes:
+        outfits: n outfits of item ids in slot order, None where nothing is worn.
+        scores, general, personal: (n,); ``scores`` are ``general + personal``, to float32's precision.
+    """
+
+    outfits: list[OutfitIds]
+    scores: FloatArray
+    general: FloatArray
+    personal: FloatArray
+
+
 class Options(TypedDict, total=False):
     """The keywords of `Recommender.recommend`, which explains them."""
 

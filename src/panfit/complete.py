@@ -1,29 +1,72 @@
-"""COMPLETE: a viewer, given items, candidates -> the best finished outfits, through the viewer's code table.
+"""COMPLETE: viewers, given items, candidates -> the best finished outfits, through each viewer's code table.
 
-Never imports train.
+Outfits of many viewers are finished together: what Eq. 4 has to say is computed for all of them at once; only the
+searches go through one viewer's codes after another's. Never imports train.
 """
 
 import math
-from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from panfit.answers import Search
-from panfit.codes import CachedScores, CodeTables, key_of
-from panfit.compose import Canvas, Pool, best_outfits, diverse_outfits
+from panfit.codes import CodeTables
+from panfit.compose import WIDTH, Canvas, Pool, best_outfits, diverse_outfits
 from panfit.encode import FloatArray, evaluating
+from panfit.model.hashing import unpack_codes
 from panfit.outfits import ABSENT, IntArray
-from panfit.search import CodeIndex
+from panfit.pools import PATIENCE, Pools
+from panfit.scoring import predict_parts
+from panfit.search import search_each
 from panfit.shortlist import LEAST, SHARE, Shortlister
+from panfit.sweep import Packed
 
-WHOLE_SHARE = 0.25
-"""From this share of a category on, its whole index is made and kept; below, one of the candidates alone."""
-PATIENCE = 20_000
-"""Candidates that are encoded without asking for a shortlist: some seconds on a CPU, for the largest maps."""
-KEPT_INDEXES = 16
-"""Indexes of whole categories that are kept: a person completes more than one outfit."""
+TOGETHER = 1024
+"""Answers that a round is asked for at the most: their codes are unpacked at once, 12 MiB of three times 1024 bits."""
+
+BLOCK_NUMBERS = 1 << 18
+"""Numbers that Eq. 4 is given at a time: the memory of larger blocks is given back each time, and fetched anew."""
+
+
+@dataclass(frozen=True, eq=False)
+class Unfinished:
+    """An outfit with open slots, and who is to wear it.
+
+    Attributes:
+        viewer: embedding (D,).
+        worn: (S,) item rows, ABSENT where nothing is given.
+        choices: open slot -> its candidates, item rows (n,) of one category, rising.
+        top, repeat, width: see `panfit.compose`; repeat None: no limit.
+        search: "exact": every candidate is encoded; "two-stage": a shortlist of them, of which the best are exact;
+            "auto": two-stage where there are prototypes and very many candidates are still to be encoded.
+    """
+
+    viewer: Tensor
+    worn: IntArray
+    choices: Mapping[int, IntArray]
+    top: int
+    repeat: int | None = None
+    width: int = WIDTH
+    search: Search = "auto"
+
+
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """The best ways to finish an outfit.
+
+    Attributes:
+        outfits: (k, S) item rows.
+        scores: (k,) y of Eq. 4, falling; what `Recommender.score` says, to the last bit.
+        general, personal: (k,) what the scores are the sum of, to float32's precision.
+    """
+
+    outfits: IntArray
+    scores: FloatArray
+    general: FloatArray
+    personal: FloatArray
 
 
 class Completer:
@@ -39,8 +82,7 @@ class Completer:
     def __init__(self, tables: CodeTables) -> None:
         self.tables = tables
         self.shortlister: Shortlister | None = None
-        self._scores = CachedScores(tables)
-        self._indexes: OrderedDict[tuple[bytes, int, int], CodeIndex] = OrderedDict()
+        self._pools = Pools(tables)
 
     def fill(
         self,
@@ -53,69 +95,155 @@ class Completer:
         width: int,
         search: Search = "auto",
     ) -> tuple[IntArray, FloatArray]:
-        """The best outfits around ``worn``.
+        """`finish` of a single outfit: (k, S) item rows and (k,) scores y of Eq. 4, falling."""
+        (found,) = self.finish([Unfinished(viewer, worn, choices, top, repeat, width, search)])
+        return found.outfits, found.scores
 
-        Args:
-            viewer: embedding (D,).
-            worn: (S,) item rows, ABSENT where nothing is given.
-            choices: open slot -> its candidates, item rows (n,) of one category, rising.
-            top, repeat, width: see `panfit.compose`; repeat None: no limit.
-            search: "exact": every candidate is encoded; "two-stage": a shortlist of them, of which the best are
-                exact; "auto": two-stage where there are prototypes and very many candidates are still to be encoded.
-
-        Returns:
-            (k, S) item rows and (k,) scores y of Eq. 4, falling.
+    def finish(self, asked: Sequence[Unfinished]) -> list[Finished]:
+        """The best outfits around each of those that are asked for: what it would get alone, to the last bit.
 
         Raises:
             ValueError: "two-stage" without prototypes.
         """
         with evaluating(self.tables.coder.model):
-            return self._fill(viewer, worn, choices, top, repeat, width, search)
+            return [found for together in self._rounds(asked) for found in self._finish(together)]
 
-    def _fill(
-        self,
-        viewer: Tensor,
-        worn: IntArray,
-        choices: Mapping[int, IntArray],
-        top: int,
-        repeat: int | None,
-        width: int,
-        search: Search,
-    ) -> tuple[IntArray, FloatArray]:
+    def is_light(self, asked: Unfinished) -> bool:
+        """Whether it is a matter of a millisecond: one slot is open, and all codes are there."""
+        if len(asked.choices) > 1:
+            return False
+        if self.tables.whole(asked.viewer) is not None:
+            return True
+        rows = np.concatenate([asked.worn[asked.worn != ABSENT], *asked.choices.values()])
+        return bool(self.tables.is_made(asked.viewer, rows).all())
+
+    def _rounds(self, asked: Sequence[Unfinished]) -> Iterator[list[Unfinished]]:
+        """Those that are finished together: as many as memory allows; one, where Eq. 4 is another in a batch."""
+        most = TOGETHER if self.tables.coder.model.predictor.is_rowwise else 0
+        together: list[Unfinished] = []
+        for each in asked:
+            if together and sum(other.top for other in together) + each.top > most:
+                yield together
+                together = []
+            together.append(each)
+        if together:
+            yield together
+
+    def _finish(self, asked: Sequence[Unfinished]) -> list[Finished]:
         coder = self.tables.coder
-        given = np.where(worn == ABSENT, 0, worn)  # (S,) anything where nothing is given
-        canvas = Canvas(
-            predictor=coder.model.predictor,
-            viewer_code=coder.viewer_codes(viewer[None], binary=True)[0],  # (D,)
-            given=worn,
-            given_codes=self.tables.codes(viewer, given),  # (S, V, D)
-        )
-        narrowed = self._narrowed(canvas, viewer, choices, max(top, width), search)
-        pools = {slot: self._pool(viewer, rows, alone=rows is not choices[slot]) for slot, rows in narrowed.items()}
-        if repeat is None:
-            outfits, _ = best_outfits(canvas, pools, top=top, width=width)
-        else:
-            outfits, _ = diverse_outfits(canvas, pools, top=top, repeat=repeat, width=width)
-        scores = self._scores(viewer, outfits, binary=True)  # (k,) what `score` says, to the last bit
-        order = np.argsort(-scores, kind="stable")
-        return outfits[order], scores[order]
+        viewer_codes = coder.viewer_codes(torch.stack([each.viewer for each in asked]), binary=True)  # (A, D)
+        given = [self._packed(each.viewer, np.maximum(each.worn, 0)) for each in asked]  # (S, V * D / 8) each
+        given_codes = self._unpacked(np.stack(given), viewer_codes)  # (A, S, V, D) anything where nothing is given
+        canvases = [
+            Canvas(coder.model.predictor, viewer_codes[place], each.worn, given_codes[place])
+            for place, each in enumerate(asked)
+        ]
+        pools = [self._slot_pools(each, canvas) for each, canvas in zip(asked, canvases, strict=True)]
+        outfits: list[IntArray] = [each.worn[None] for each in asked]  # (k, S) each
+        single = [place for place, each in enumerate(asked) if len(each.choices) == 1]
+        for place, found in zip(single, self._searched(asked, viewer_codes, given_codes, pools, single), strict=True):
+            outfits[place] = found
+        for place, each in enumerate(asked):
+            options = canvases[place], pools[place]
+            if len(each.choices) > 1 and each.repeat is None:
+                outfits[place], _ = best_outfits(*options, top=each.top, width=each.width)
+            elif len(each.choices) > 1 and each.repeat is not None:
+                outfits[place], _ = diverse_outfits(*options, top=each.top, repeat=each.repeat, width=each.width)
+        return self._scored(asked, viewer_codes, outfits)
 
-    def _narrowed(
-        self, canvas: Canvas, viewer: Tensor, choices: Mapping[int, IntArray], least: int, search: Search
-    ) -> Mapping[int, IntArray]:
-        """The candidates, or of each slot a shortlist of at least ``least``, where that is asked for or worth it."""
-        if search == "two-stage" and self.shortlister is None:
+    def _searched(
+        self,
+        asked: Sequence[Unfinished],
+        viewer_codes: Tensor,
+        given_codes: Tensor,
+        pools: Sequence[Mapping[int, Pool]],
+        places: Sequence[int],
+    ) -> list[IntArray]:
+        """Of those at some places, with one open slot each: the best outfits, (k, S) each. It is `best_outfits`.
+
+        Every candidate makes another outfit, so none is repeated, and ties are the search's own: by the item rows.
+        """
+        if not places:
+            return []
+        slots = [next(iter(asked[place].choices)) for place in places]
+        masks = torch.from_numpy(np.stack([asked[place].worn != ABSENT for place in places]))  # (a, S)
+        queries, _ = self.tables.coder.model.predictor.completion_query(
+            viewer_codes[list(places)],
+            given_codes[list(places)],
+            masks.to(viewer_codes.device),
+            torch.tensor(slots, device=viewer_codes.device),
+        )  # (a, V, D)
+        own = [pools[place][slot] for place, slot in zip(places, slots, strict=True)]
+        tops = [asked[place].top + len(asked[place].worn) - 1 for place in places]  # some may be worn already
+        found = search_each(
+            [pool.index for pool in own], queries.flatten(1).cpu().numpy(), tops, [pool.allowed for pool in own]
+        )
+        outfits = []
+        for place, slot, pool, best in zip(places, slots, own, found, strict=True):
+            items = pool.items[best.rows[0]]  # (k,)
+            items = items[~np.isin(items, asked[place].worn)][: asked[place].top]
+            filled = np.repeat(asked[place].worn[None], len(items), axis=0)  # (k, S)
+            filled[:, slot] = items
+            outfits.append(filled)
+        return outfits
+
+    def _scored(self, asked: Sequence[Unfinished], viewer_codes: Tensor, outfits: Sequence[IntArray]) -> list[Finished]:
+        """Viewers' codes (A, D) and the outfits (k, S) found for each -> the same with their scores, sorted."""
+        packed, slots, num_codes = [], [], 0
+        for place, (each, rows) in enumerate(zip(asked, outfits, strict=True)):
+            items = np.unique(rows[rows != ABSENT])  # (n,)
+            packed.append(self._packed(each.viewer, items))
+            places = np.where(rows == ABSENT, ABSENT, num_codes + np.searchsorted(items, rows))  # (k, S)
+            slots.append(np.column_stack([np.full(len(rows), place), places]))  # (k, 1 + S)
+            num_codes += len(items)
+        codes = self._unpacked(np.concatenate(packed), viewer_codes)  # (P, V, D)
+        table = np.concatenate(slots)  # (B, 1 + S)
+        parts = predict_parts(self.tables.coder.model, viewer_codes, codes, table, block_numbers=BLOCK_NUMBERS)
+        found, first = [], 0
+        for rows in outfits:
+            own = slice(first, first + len(rows))
+            first += len(rows)
+            order = np.argsort(-parts.score[own], kind="stable")
+            kinds = (each[own][order] for each in (parts.score, parts.general, parts.personal))  # (k,) each
+            found.append(Finished(rows[order], *kinds))
+        return found
+
+    def _packed(self, viewer: Tensor, items: IntArray) -> Packed:
+        """Packed codes (n, V * D / 8) of items (n,)."""
+        whole = self.tables.whole(viewer)
+        return self.tables.packed(viewer, items) if whole is None else whole[items]
+
+    @staticmethod
+    def _unpacked(packed: Packed, viewer_codes: Tensor) -> Tensor:
+        """Packed codes (..., V * D / 8) -> codes (..., V, D), beside the viewers' own (A, D)."""
+        codes: Tensor = unpack_codes(torch.from_numpy(packed)).unflatten(-1, (-1, viewer_codes.shape[1]))
+        return codes.to(viewer_codes.device)
+
+    def _slot_pools(self, asked: Unfinished, canvas: Canvas) -> dict[int, Pool]:
+        """What each open slot is filled from."""
+        narrowed = self._narrowed(canvas, asked)
+        return {
+            slot: self._pools.pool(asked.viewer, rows, alone=rows is not asked.choices[slot])
+            for slot, rows in narrowed.items()
+        }
+
+    def _narrowed(self, canvas: Canvas, asked: Unfinished) -> Mapping[int, IntArray]:
+        """The candidates, or of each slot a shortlist of so many that answers do not run out, where that is asked for
+        or worth it."""
+        choices = asked.choices
+        if asked.search == "two-stage" and self.shortlister is None:
             raise ValueError('search="two-stage" needs prototypes: call prepare() first')
-        if search == "exact" or self.shortlister is None:
+        if asked.search == "exact" or self.shortlister is None:
             return choices
         narrowed = {}
         for slot, rows in choices.items():
-            missing = int(np.count_nonzero(~self.tables.is_made(viewer, rows)))
-            if search == "auto" and missing <= PATIENCE:
+            missing = int(np.count_nonzero(~self.tables.is_made(asked.viewer, rows)))
+            if asked.search == "auto" and missing <= PATIENCE:
                 narrowed[slot] = rows
             else:
-                size = max(LEAST, least, math.ceil(SHARE * len(rows)))
-                narrowed[slot] = self.shortlister.shortlist(viewer, canvas.query(slot, choices), rows, size)
+                size = max(LEAST, asked.top, asked.width, math.ceil(SHARE * len(rows)))
+                query = canvas.query(slot, choices)  # (V * D,)
+                narrowed[slot] = self.shortlister.shortlist(asked.viewer, query, rows, size)
         return narrowed
 
     def nearest(self, viewer: Tensor, item: int, rows: IntArray, top: int) -> tuple[IntArray, FloatArray]:
@@ -127,26 +255,6 @@ class Completer:
         if not len(rows):
             return rows, np.zeros(0)
         code = self.tables.codes(viewer, np.array([item])).flatten(1).cpu().numpy()  # (1, V * D)
-        pool = self._pool(viewer, rows)
+        pool = self._pools.pool(viewer, rows)
         found = pool.index.search(code, top, allowed=pool.allowed)
         return pool.items[found.rows[0]], (1 + found.scores[0] / code.shape[1]) / 2
-
-    def _pool(self, viewer: Tensor, rows: IntArray, *, alone: bool = False) -> Pool:
-        """The candidates (n,) with their codes; of much of a category, as a part of the kept whole unless ``alone``."""
-        of_category = self.tables.coder.inputs.categories.cpu().numpy()  # (N,)
-        category = int(of_category[rows[0]])
-        whole = np.flatnonzero(of_category == category)  # (m,)
-        if alone or len(rows) < WHOLE_SHARE * len(whole):
-            packed = self.tables.packed(viewer, rows)  # (n, V * D / 8)
-            return Pool(rows, packed, CodeIndex(packed), np.ones(len(rows), dtype=np.bool_))
-        if self.tables.are_kept and len(of_category) <= PATIENCE:
-            self.tables.table(viewer)  # a whole table is written to disk, and the next process has it at once
-        packed = self.tables.packed(viewer, whole)  # (m, V * D / 8)
-        key = key_of(viewer), category, len(whole)  # new items make a new index
-        index = self._indexes.pop(key, None) or CodeIndex(packed)
-        self._indexes[key] = index
-        while len(self._indexes) > KEPT_INDEXES:
-            self._indexes.popitem(last=False)
-        allowed = np.zeros(len(whole), dtype=np.bool_)  # (m,)
-        allowed[np.searchsorted(whole, rows)] = True
-        return Pool(whole, packed, index, allowed)

@@ -18,7 +18,6 @@ from panfit.model.hashing import unpack_codes
 from panfit.model.predictor import Predictor
 from panfit.outfits import ABSENT, BoolArray, IntArray
 from panfit.search import CodeIndex
-from panfit.sweep import Packed
 
 WIDTH = 128
 """Partial outfits that are kept at each step, if nothing else is asked for."""
@@ -30,13 +29,11 @@ class Pool:
 
     Attributes:
         items: (n,) item rows, rising.
-        packed: (n, V * D / 8) their codes as the wearer sees them.
-        index: searches ``packed``.
+        index: searches their codes as the wearer sees them.
         allowed: (n,) False for those that must not be chosen.
     """
 
     items: IntArray
-    packed: Packed
     index: CodeIndex
     allowed: BoolArray
 
@@ -117,7 +114,7 @@ def best_outfits(
         outfits, scores = grown[best], scores[best]
         if is_last:
             break
-        chosen = unpack_codes(torch.from_numpy(pool.packed[places[best]])).to(device)  # (W, V * D)
+        chosen = unpack_codes(torch.from_numpy(pool.index.codes(places[best]))).to(device)  # (W, V * D)
         codes = codes[torch.from_numpy(parents[best]).to(device)]  # (W, S, V, D), a copy
         codes[:, slot] = chosen.unflatten(1, codes.shape[2:])
     return outfits[:top], scores[:top]

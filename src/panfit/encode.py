@@ -268,7 +268,7 @@ def _are_maps(model: Pan, inputs: ItemInputs) -> bool:
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Inside, the model is in evaluation mode and records no gradients; after, each of its modules is as before."""
-    was_training = [module for module in model.modules() if module.training]
+    was_training = [module for module in _modules(model) if module.training]
     try:
         if was_training:  # else there is nothing to do, and a trunk has many modules
             model.eval()
@@ -277,6 +277,14 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module in was_training:
             module.training = True
+
+
+def _modules(model: nn.Module) -> list[nn.Module]:
+    """All of a model's modules, some perhaps twice: `nn.Module.modules` makes a name for each, which takes long."""
+    found = [model]
+    for module in found:  # it grows
+        found += [child for child in module._modules.values() if child is not None]
+    return found
 
 
 def to_device(rows: IntArray, model: nn.Module) -> Tensor:

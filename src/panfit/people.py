@@ -3,6 +3,8 @@
 Never imports train.
 """
 
+from collections import OrderedDict
+
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cosine_similarity
@@ -14,9 +16,12 @@ from panfit.model.pan import Pan
 from panfit.newcomers import Newcomer, User
 from panfit.outfits import Dataset
 
+KEPT_EMBEDDINGS = 1024
+"""Of the users who were asked about last: a look into the table takes longer than a search."""
+
 
 class People:
-    """The users of a data set, and whoever is new to it.
+    """The users of a data set, and whoever is new to it. The model stays as it is.
 
     Args:
         dataset: whose users and train likes.
@@ -27,6 +32,7 @@ class People:
         self._dataset = dataset
         self._model = model
         self._ids = Ids(dataset)
+        self._embeddings: OrderedDict[str, Tensor] = OrderedDict()
         self._known: dict[int, set[tuple[int, ...]]] = {}
         for user, *items in dataset.known_likes(["train"]):
             self._known.setdefault(user, set()).add(tuple(sorted(items)))
@@ -51,11 +57,17 @@ class People:
     def embedding(self, user: User) -> Tensor:
         """(D,) f_u of a user id (PAN Eq. 1) or a newcomer. Raises UnknownIdError, CheckpointError."""
         self.check(user)
-        device = device_of(self.pan)
         if isinstance(user, Newcomer):
-            return user.embedding.to(device)
-        with torch.no_grad():
-            return self.pan.user_embeddings(torch.tensor([self._ids.user_row(user)], device=device))[0]
+            return user.embedding.to(device_of(self.pan))
+        found = self._embeddings.pop(user, None)
+        if found is None:
+            row = torch.tensor([self._ids.user_row(user)], device=device_of(self.pan))  # (1,)
+            with torch.no_grad():
+                found = self.pan.user_embeddings(row)[0]
+        self._embeddings[user] = found
+        while len(self._embeddings) > KEPT_EMBEDDINGS:
+            self._embeddings.popitem(last=False)
+        return found
 
     def everybody(self) -> Tensor:
         """(M, D) f_u of the model's users."""

@@ -6,6 +6,7 @@ imports train.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -117,16 +118,33 @@ def predict(model: Pan, user_codes: Tensor, item_codes: Tensor, slots: IntArray)
     Returns:
         (B,) scores.
     """
-    scores = [np.zeros(0)]
+    return predict_parts(model, user_codes, item_codes, slots).score
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """What Eq. 4 says of outfits: ``score`` is ``general + personal``, to float32's precision. (B,) each."""
+
+    score: FloatArray
+    general: FloatArray
+    personal: FloatArray
+
+
+def predict_parts(
+    model: Pan, user_codes: Tensor, item_codes: Tensor, slots: IntArray, *, block_numbers: int = BLOCK_NUMBERS
+) -> Parts:
+    """`predict`, with the score's parts; so many numbers of the codes at a time."""
+    found = [(np.zeros(0),) * 3]
     with evaluating(model):
         of_outfit = max(1, (slots.shape[1] - 1) * item_codes[:1].numel())  # S * V * D
-        for block in torch.split(to_device(slots, model), max(1, BLOCK_NUMBERS // of_outfit)):
+        for block in torch.split(to_device(slots, model), max(1, block_numbers // of_outfit)):
             of_user, of_items = block[:, 0], block[:, 1:]  # (b,), (b, S)
             taken = item_codes.index_select(0, of_items.clamp(min=0).flatten())  # (b * S, V, D) rows whole, unlike []
             codes = taken.unflatten(0, of_items.shape)  # (b, S, V, D), anything where a slot is empty
-            found = model.predictor(user_codes[of_user], codes, of_items != ABSENT)
-            scores.append(found.score.double().cpu().numpy())
-    return np.concatenate(scores)
+            parts = model.predictor(user_codes[of_user], codes, of_items != ABSENT)
+            kinds = parts.score, parts.general, parts.personal
+            found.append(tuple(each.double().cpu().numpy() for each in kinds))
+    return Parts(*(np.concatenate(blocks) for blocks in zip(*found, strict=True)))
 
 
 def _distinct_pairs(outfits: Outfits) -> tuple[IntArray, IntArray, IntArray]:

@@ -10,34 +10,39 @@ approximate score + E stays below the k-th exact score, then so does everything 
 and in the end every row is scored. What comes back is thus the same with any number of threads.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from panfit.exact_sums import BITS_PER_BYTE, CodeArray, FloatArray, Grid, byte_tables, sums_of, table_sums
 from panfit.outfits import IntArray
 
-FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
-CodeArray = NDArray[np.uint8]
 
-BITS_PER_BYTE = 8
+CENTROID_BYTES = 64
+"""Of faiss's sign vectors, for each bit: 16 float32 numbers."""
+FAST_SCAN_BLOCK = 32
+"""Codes that FastScan looks at together: it holds whole blocks."""
 GROUP_BITS = 4
 """Bits of one look-up table of FastScan."""
 LEVELS = 255
 """FastScan rounds the widest look-up table to so many steps, and the others with the same step."""
 MOST_GROUPS = 65535 // LEVELS - 1
 """FastScan adds in 16 bits without a check: beyond 256 tables (1024 bits) the sums could overflow."""
-FEW_ROWS = 4096
+FEW_ROWS = 256
 """Up to here scoring every row costs no more than asking faiss."""
 FEW_FORBIDDEN = 1024
 """So many forbidden rows are simply asked for on top: they may all be ahead of the allowed ones."""
 SPARSE = 16
 """Below one allowed row in so many, the allowed rows get an index of their own."""
-FIRST_CANDIDATES, FIRST_PER_ROW, GROWTH, WORTHWHILE = 128, 4, 4, 16
-"""R starts at 128, or at 4 for each row wanted; grows fourfold; past n / 16 scoring every row is cheaper. Never ask
+FIRST_CANDIDATES, FIRST_PER_ROW, GROWTH, WORTHWHILE = 128, 4, 4, 2
+"""R starts at 128, or at 4 for each row wanted; grows fourfold; past n / 2 scoring every row is cheaper. Never ask
 FastScan for a single row: its handler for that case (faiss 1.15) compares its 16-bit sums as signed."""
+FEW_SORTED = 16
+"""So many times the rows that are wanted are sorted as they are; of more, first those that cannot be wanted go."""
 BLOCK_ROWS = 1 << 15
 """Rows scored at a time."""
 BLOCK_CANDIDATES = 1 << 22
@@ -60,27 +65,44 @@ class Found:
 class CodeIndex:
     """Exact inner-product search among codes in {-1, +1}.
 
-    A score is the float64 sum over the code's bytes, first to last, of each byte's share; always added in this order,
-    so that equal codes have equal scores, to the bit, whichever way they were found.
+    A score is the inner product with the query, once the query's entries are rounded to whole multiples of a step so
+    small (`Grid`) that float64 adds them up without error, in whatever order. So equal codes have equal scores, to the
+    bit, whichever way they were found.
 
     Args:
         packed: (n, B / 8) codes as `panfit.model.hashing.pack_codes` packs them; n may be 0. Kept, not copied (it may
             be a memory map), and not to be changed while the index lives. With more than a few rows of at most 1024
             bits, the index holds as many bytes once more in memory, in faiss's own order.
+        rows: (m,) of the n rows to search among, instead of all: what is found are places in ``rows``.
 
     Raises:
         ValueError: another shape or dtype.
     """
 
-    def __init__(self, packed: CodeArray) -> None:
+    def __init__(self, packed: CodeArray, rows: IntArray | None = None) -> None:
         if packed.dtype != np.uint8 or packed.ndim != 2 or packed.shape[1] == 0:
             raise ValueError(f"wanted packed codes (n, B / 8) uint8, not {packed.shape} {packed.dtype}")
         self._packed = np.asarray(packed)  # a memory map as a plain array, still not read
-        is_worth_it = len(packed) > FEW_ROWS and self.num_bits <= MOST_GROUPS * GROUP_BITS
-        self._fast_scan = _fast_scan_index(packed) if is_worth_it else None
+        self._rows = rows
+        is_worth_it = len(self) > FEW_ROWS and self.num_bits <= MOST_GROUPS * GROUP_BITS
+        self._fast_scan = _fast_scan_index(self.codes(slice(None))) if is_worth_it else None
 
     def __len__(self) -> int:
-        return len(self._packed)
+        return len(self._packed if self._rows is None else self._rows)
+
+    def codes(self, places: IntArray | slice) -> CodeArray:
+        """(k, B / 8) the codes that are searched, at some places."""
+        return self._packed[places if self._rows is None else self._rows[places]]
+
+    @property
+    def num_bytes(self) -> int:
+        """That it holds in memory on top of the codes, about."""
+        num_codes = -(-len(self) // FAST_SCAN_BLOCK) * FAST_SCAN_BLOCK
+        return (
+            0
+            if self._fast_scan is None
+            else num_codes * self.num_bits // BITS_PER_BYTE + CENTROID_BYTES * self.num_bits
+        )
 
     @property
     def num_bits(self) -> int:
@@ -102,24 +124,27 @@ class CodeIndex:
             ValueError: another shape or dtype; top < 1; a query that is not finite, or whose scores might not be.
         """
         self._check(queries, top, allowed)
-        exact = queries.astype(np.float64)  # (Q, B)
-        if not np.isfinite(np.abs(exact).sum(axis=1)).all():
-            raise ValueError("a query is not finite, or too large for its scores to be finite")
+        grid = Grid.of(queries)
+        return self._search(grid, _error_bounds(grid.rounded), top, allowed)
+
+    def _search(self, queries: Grid, bounds: FloatArray, top: int, allowed: BoolArray | None) -> Found:
+        """`search` for queries with their error bounds (Q,)."""
         num_allowed = len(self) if allowed is None else int(np.count_nonzero(allowed))
         if allowed is not None and num_allowed * SPARSE < len(self):
             rows = np.flatnonzero(allowed)  # (m,) rising, so that ties still go to the lower row
-            found = CodeIndex(self._packed[rows]).search(exact, top)
+            found = CodeIndex(self.codes(rows))._search(queries, bounds, top, None)
             return Found(rows[found.rows], found.scores)
         k = min(top, num_allowed)
-        result = Found(np.empty((len(exact), k), dtype=np.int64), np.empty((len(exact), k)))
-        left = self._certified(exact, k, allowed, num_allowed, result) if k else np.empty(0, dtype=np.int64)
+        result = Found(np.empty((len(queries), k), dtype=np.int64), np.empty((len(queries), k)))
+        left = self._certified(queries, bounds, k, allowed, num_allowed, result) if k else np.empty(0, dtype=np.int64)
         only = np.flatnonzero(allowed) if allowed is not None and len(left) else None  # (m,)
         for place in left:
-            result.rows[place], result.scores[place] = _scan(self._packed, _byte_tables(exact[place]), k, only)
+            rows, sums = self._scan(byte_tables(queries.numbers[place]), k, only)
+            result.rows[place], result.scores[place] = rows, queries.scores(place, sums)
         return result
 
     def _certified(
-        self, queries: FloatArray, k: int, allowed: BoolArray | None, num_allowed: int, result: Found
+        self, queries: Grid, bounds: FloatArray, k: int, allowed: BoolArray | None, num_allowed: int, result: Found
     ) -> IntArray:
         """Fill in the results that candidates can prove; return the places of the queries (q,) that they cannot."""
         left = np.arange(len(queries))  # (q,)
@@ -130,45 +155,64 @@ class CodeIndex:
         while self._fast_scan is not None and len(left) and num_candidates * WORTHWHILE <= len(self):
             size = max(1, BLOCK_CANDIDATES // num_candidates)
             blocks = [left[first : first + size] for first in range(0, len(left), size)]
-            left = np.concatenate([self._try(queries, block, num_candidates, k, allowed, result) for block in blocks])
+            left = np.concatenate(
+                [self._try(queries, bounds, block, num_candidates, k, allowed, result) for block in blocks]
+            )
             num_candidates *= GROWTH
         return left
 
     def _try(
         self,
-        queries: FloatArray,
+        queries: Grid,
+        bounds: FloatArray,
         places: IntArray,
         num_candidates: int,
         k: int,
         allowed: BoolArray | None,
         result: Found,
     ) -> IntArray:
-        """`_certified` for the queries at some places, with R candidates each."""
+        """`_certified` for the queries at some places, with R candidates each. Scores are in units of 2^exponent."""
         assert self._fast_scan is not None
-        _, exponents = np.frexp(np.abs(queries[places]).max(axis=1))  # (q,)
-        scaled = np.ldexp(queries[places], -exponents[:, None])  # (q, B) in [-1, 1], so that float32 can hold them
-        rounded = scaled.astype(np.float32)  # (q, B)
-        bounds = _error_bounds(rounded)  # (q,)
-        approximate, candidates = self._fast_scan.search(rounded, num_candidates)  # (q, R), (q, R)
+        approximate, candidates = self._fast_scan.search(queries.rounded[places], num_candidates)  # (q, R), (q, R)
         is_proven = np.zeros(len(places), dtype=np.bool_)  # (q,)
-        for one, place in enumerate(places):
+        for one, place in enumerate(places.tolist()):
+            rows, guesses, bound = candidates[one], approximate[one], float(bounds[place])  # (R,), (R,)
+            lowest, is_whole = guesses.min(), rows.min() >= 0
             # FastScan returns -1 instead of rows at the very bottom of its scale.
-            is_candidate = candidates[one] >= 0  # (R,)
-            if allowed is not None:
-                is_candidate &= allowed[candidates[one]]
-            rows = candidates[one][is_candidate]  # (r,)
-            if len(rows) < k:
+            if allowed is not None or not is_whole:
+                is_candidate = rows >= 0 if allowed is None else (rows >= 0) & allowed[rows]  # (R,)
+                rows, guesses = rows[is_candidate], guesses[is_candidate]  # (r,), (r,)
+            if len(rows) < k or not is_whole:
                 continue
-            scores = _exact_scores(_byte_tables(queries[place]), self._packed[rows])  # (r,)
+            # The k with the highest guesses are at least so good; what cannot even tie with them is not scored.
+            is_near = guesses >= np.partition(guesses, -k)[-k] - 2 * bound  # (r,)
+            rows, guesses = rows[is_near], guesses[is_near]
+            sums = sums_of(queries.numbers[place], self.codes(rows))  # (r,)
+            scores = np.ldexp(sums, -queries.fraction_bits)  # (r,)
             best = _best(rows, scores, k)  # (k,)
             # The bound is a statement about faiss's code, so it is checked on what came back.
-            errors = np.abs(np.ldexp(scores, -exponents[one]) - approximate[one][is_candidate])  # (r,)
+            is_kept = np.abs(scores - guesses).max() <= bound
             # Strictly below, so that nothing left out can even tie.
-            is_ahead = approximate[one].min() + bounds[one] < np.ldexp(scores[best[-1]], -exponents[one])
-            is_proven[one] = is_ahead and candidates[one].min() >= 0 and errors.max() <= bounds[one]
+            is_proven[one] = is_kept and lowest + bound < scores[best[-1]]
             if is_proven[one]:
-                result.rows[place], result.scores[place] = rows[best], scores[best]
+                result.rows[place], result.scores[place] = rows[best], queries.scores(place, sums[best])
         return places[~is_proven]
+
+    def _scan(self, tables: FloatArray, k: int, rows: IntArray | None) -> tuple[IntArray, FloatArray]:
+        """The best k of all rows, or of rows (m,) alone, each scored, a block at a time: (k,) and their sums (k,)."""
+        best_rows, best_sums = np.empty(0, dtype=np.int64), np.empty(0)
+        num_rows = len(self) if rows is None else len(rows)
+        for first in range(0, num_rows, BLOCK_ROWS):
+            last = min(first + BLOCK_ROWS, num_rows)
+            block = np.arange(first, last) if rows is None else rows[first:last]  # (b,)
+            sums = table_sums(tables, self.codes(slice(first, last) if rows is None else block))  # (b,)
+            if len(best_rows) == k:
+                is_ahead = sums > best_sums[-1]  # (b,) a later row does not win a tie
+                block, sums = block[is_ahead], sums[is_ahead]
+            best_rows, best_sums = np.concatenate([best_rows, block]), np.concatenate([best_sums, sums])
+            best = _best(best_rows, best_sums, k)  # (up to k,)
+            best_rows, best_sums = best_rows[best], best_sums[best]
+        return best_rows, best_sums
 
     def _check(self, queries: NDArray[np.floating], top: int, allowed: BoolArray | None) -> None:
         if queries.ndim != 2 or queries.shape[1] != self.num_bits or queries.dtype not in (np.float32, np.float64):
@@ -181,44 +225,37 @@ class CodeIndex:
             raise ValueError(f"wanted allowed ({len(self)},) bool, not {allowed.shape} {allowed.dtype}")
 
 
-def _scan(packed: CodeArray, tables: FloatArray, k: int, rows: IntArray | None) -> tuple[IntArray, FloatArray]:
-    """The best k of all rows, or of the given rows (m,) alone, each scored, a block at a time: (k,) and (k,)."""
-    best_rows, best_scores = np.empty(0, dtype=np.int64), np.empty(0)
-    num_rows = len(packed) if rows is None else len(rows)
-    for first in range(0, num_rows, BLOCK_ROWS):
-        last = min(first + BLOCK_ROWS, num_rows)
-        block = np.arange(first, last) if rows is None else rows[first:last]  # (b,)
-        scores = _exact_scores(tables, packed[first:last] if rows is None else packed[block])  # (b,)
-        if len(best_rows) == k:
-            is_ahead = scores > best_scores[-1]  # (b,) a later row does not win a tie
-            block, scores = block[is_ahead], scores[is_ahead]
-        best_rows, best_scores = np.concatenate([best_rows, block]), np.concatenate([best_scores, scores])
-        best = _best(best_rows, best_scores, k)  # (up to k,)
-        best_rows, best_scores = best_rows[best], best_scores[best]
-    return best_rows, best_scores
+def search_each(
+    indexes: Sequence[CodeIndex],
+    queries: NDArray[np.floating],
+    tops: Sequence[int],
+    alloweds: Sequence[BoolArray | None],
+) -> list[Found]:
+    """Q searches of one query each, in Q indexes: what `CodeIndex.search` finds, to the bit, with less ado.
 
+    Args:
+        indexes: Q, of codes of B bits.
+        queries: (Q, B).
+        tops, alloweds: Q, as `CodeIndex.search` takes them.
 
-def _byte_tables(query: FloatArray) -> FloatArray:
-    """What each value of each byte of a code adds to the score: query (B,) -> (B / 8, 256)."""
-    tables = np.zeros((len(query) // BITS_PER_BYTE, 1))
-    for bit in range(BITS_PER_BYTE):
-        weight = query[bit::BITS_PER_BYTE, None]  # (B / 8, 1)
-        tables = np.concatenate([tables - weight, tables + weight], axis=1)  # (B / 8, 2^(bit + 1))
-    return tables
-
-
-def _exact_scores(tables: FloatArray, codes: CodeArray) -> FloatArray:
-    """Scores (m,) of codes (m, B / 8). No sum() or matmul, whose order of adding depends on the shapes."""
-    scores = np.zeros(len(codes))
-    for table, byte in zip(tables, codes.T, strict=True):
-        scores += table.take(byte)  # (m,)
-    return scores
+    Raises:
+        ValueError: as `CodeIndex.search`.
+    """
+    for place, (index, top, allowed) in enumerate(zip(indexes, tops, alloweds, strict=True)):
+        index._check(queries[place : place + 1], top, allowed)
+    grid = Grid.of(queries)
+    bounds = _error_bounds(grid.rounded)  # (Q,)
+    asked = enumerate(zip(indexes, tops, alloweds, strict=True))
+    return [
+        index._search(grid.one(place), bounds[place : place + 1], top, allowed)
+        for place, (index, top, allowed) in asked
+    ]
 
 
 def _best(rows: IntArray, scores: FloatArray, k: int) -> IntArray:
     """Places (min(k, m),) of the best among rows (m,) with scores (m,), highest first, then the lower row."""
     places = np.arange(len(rows))
-    if len(rows) > k:
+    if len(rows) > FEW_SORTED * k:
         places = np.flatnonzero(scores >= np.partition(scores, -k)[-k])  # (k or more,) with all that tie
     return places[np.lexsort((rows[places], -scores[places]))[:k]]
 
@@ -231,10 +268,11 @@ def _error_bounds(queries: NDArray[np.float32]) -> FloatArray:
     float32's rounding: of the query, the tables' entries, their scaling (the 1.001), and of sums up to S = sum |q|.
     """
     magnitudes = np.abs(queries.astype(np.float64))  # (Q, B)
-    groups = magnitudes.reshape(len(queries), -1, GROUP_BITS)  # (Q, M, 4)
+    groups = magnitudes.reshape(len(queries), queries.shape[1] // GROUP_BITS, GROUP_BITS)  # (Q, M, 4)
     num_groups = groups.shape[1]
-    step = 2 * groups.sum(axis=2).max(axis=1) / LEVELS  # (Q,)
-    float32_error = (num_groups + 32) * np.finfo(np.float32).eps * magnitudes.sum(axis=1)  # (Q,)
+    spans = 2 * (groups @ np.ones(GROUP_BITS))  # (Q, M)
+    step = spans.max(axis=1) / LEVELS  # (Q,)
+    float32_error = (num_groups + 32) * np.finfo(np.float32).eps * spans.sum(axis=1) / 2  # (Q,)
     bounds: FloatArray = 1.001 * num_groups * step / 2 + float32_error
     return bounds
 

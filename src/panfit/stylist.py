@@ -10,10 +10,10 @@ from typing import TypeVar, Unpack, overload
 import numpy as np
 from torch import nn
 
-from panfit.answers import Alike, Answer, Answers, Filters, Search, Users
+from panfit.answers import Alike, Answer, Answers, Completed, Filters, Search, Users
 from panfit.choices import choices_of, open_slots
 from panfit.codes import CachedScores, CodeTables
-from panfit.complete import Completer
+from panfit.complete import Completer, Unfinished
 from panfit.compose import WIDTH
 from panfit.features.inputs import ItemInputs
 from panfit.ids import Ids
@@ -122,11 +122,59 @@ class Stylist:
             CheckpointError: the run is not PAN's.
             ValueError: top, repeat or width below 1; two-stage without `prepare`.
         """
+        users = [user] if isinstance(user, str | Newcomer) else list(user)
+        options = Filters(slots=slots, among=among, exclude=exclude, repeat=repeat, width=width, search=search)
+        found = [(each.outfits, each.scores) for each in self.finish(self._unfinished(users, given, top, **options))]
+        return (
+            found[0]
+            if isinstance(user, str | Newcomer)
+            else ([ids for ids, _ in found], [scores for _, scores in found])
+        )
+
+    def unfinished(self, user: User, given: Mapping[str, str], top: int = 10, **filters: Unpack[Filters]) -> Unfinished:
+        """One question of `complete`, checked but not answered: several may then be answered at once (`finish`).
+
+        It holds as long as items are neither added nor withdrawn. The arguments, and what is raised, are those of
+        `complete`.
+        """
+        return self._unfinished([user], given, top, **filters)[0]
+
+    def finish(self, asked: Sequence[Unfinished]) -> list[Completed]:
+        """Answer questions of different users about different outfits together: to the last bit what `complete` says.
+
+        Raises ValueError: two-stage without `prepare`.
+        """
+        assert self.pan is not None  # a rival is refused
+        ids = self.dataset.catalogue.ids
+        return [
+            Completed([ids(outfit) for outfit in each.outfits.tolist()], each.scores, each.general, each.personal)
+            for each in self._completer.finish(asked)
+        ]
+
+    def is_light(self, asked: Unfinished) -> bool:
+        """Whether a question takes no longer than a millisecond: one slot is open, and the user's codes are there."""
+        return self._completer.is_light(asked)
+
+    def _unfinished(
+        self,
+        users: Sequence[User],
+        given: Mapping[str, str],
+        top: int,
+        *,
+        slots: Sequence[str] | None = None,
+        among: Iterable[str] | None = None,
+        exclude: Iterable[str] = (),
+        repeat: int | None = None,
+        width: int = WIDTH,
+        search: Search = "auto",
+    ) -> list[Unfinished]:
+        """`unfinished` for each of some users."""
         check_top(top)
         if width < 1 or (repeat is not None and repeat < 1):
             raise ValueError(f"width and repeat must be at least 1, not {width} and {repeat}")
         assert self.pan is not None  # a rival is refused
-        self._check_users(user)
+        for user in users:
+            self.people.check(user)
         worn = self.ids.given_rows(given)  # (S,)
         choices = choices_of(
             self.dataset,
@@ -136,14 +184,7 @@ class Stylist:
             among=None if among is None else self.ids.item_rows(among),
             exclude=self.ids.item_rows(exclude),
         )  # {slot: (n,) item rows}
-
-        def fill(each: User) -> Answer:
-            outfits, scores = self._completer.fill(
-                self.people.embedding(each), worn, choices, top=top, repeat=repeat, width=width, search=search
-            )
-            return [self.dataset.catalogue.ids(outfit) for outfit in outfits.tolist()], scores
-
-        return self._answer(user, fill)
+        return [Unfinished(self.people.embedding(user), worn, choices, top, repeat, width, search) for user in users]
 
     @overload
     def compose(

@@ -184,7 +184,7 @@ async def queued(engine: Engine, query: Query) -> "asyncio.Task[Any]":
 def test_equal_questions_are_answered_once_and_rankings_are_made_once(
     recommender: Recommender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ranked, completed = (count_calls(monkeypatch, recommender, name) for name in ("rank", "complete"))
+    ranked, completed = (count_calls(monkeypatch, recommender, name) for name in ("rank", "finish"))
     completion = Complete("ann", (("top", "top-0"),), 2)
 
     async def ask(engine: Engine) -> None:

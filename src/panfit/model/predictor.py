@@ -66,6 +66,14 @@ class Predictor(nn.Module):
             self.register_buffer("alpha", alpha, persistent=False)
         self.register_buffer("pair_mask", pair_mask.clone(), persistent=False)
 
+    @property
+    def is_rowwise(self) -> bool:
+        """Whether a row's results are the same, to the last bit, whatever other rows there are.
+
+        Not with full weights: the order in which a matrix product adds depends on how many rows it has.
+        """
+        return self.user_item_weight.ndim == 1
+
     def forward(self, user_codes: Tensor, item_codes: Tensor, mask: Tensor) -> Scores:
         """Eq. 4. What stands in an empty slot's code is ignored; an outfit without any allowed pair has general 0.
 

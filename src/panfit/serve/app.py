@@ -27,11 +27,11 @@ from panfit.serve.page import routes as page
 from panfit.serve.service import Service
 from panfit.serve.settings import ServeConfig
 
-ROUTERS = (
+ROUTERS = (  # those that are asked most come first: routes are tried one after the other
+    outfits.router,
     status.router,
     people.router,
     newcomers.router,
-    outfits.router,
     photo_scores.router,
     explanations.router,
     items.router,

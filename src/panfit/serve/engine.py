@@ -5,33 +5,38 @@
     stopped    what waited was answered; new questions are refused
 
 Torch is fastest when it is not shared, and a Recommender is not made for several threads. So questions queue; the
-thread takes all that wait and answers equal ones once. A person's ranking of the known outfits, and answers, are kept
-until the catalogue changes (`run`): answers are the Recommender's own, to the last bit. Knows nothing of the web.
+thread takes all that wait, answers equal ones once, and computes light completions together. A person's ranking of the
+known outfits, and answers, are kept until the catalogue changes (`run`): answers are the Recommender's own, to the last
+bit. Knows nothing of the web.
 """
 
-import asyncio
 import contextlib
 import logging
-import queue
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, Literal, Protocol, TypeVar, overload
+
+import torch
 
 from panfit.answers import Alike, Ranking
-from panfit.complete import PATIENCE
+from panfit.complete import Unfinished
 from panfit.encode import FloatArray
 from panfit.explain import Explanation
 from panfit.newcomers import Newcomer, User
+from panfit.pools import PATIENCE
 from panfit.recommend import Recommender
 from panfit.serve import queries
 from panfit.serve.kept import Kept, answer_bytes, ranking_bytes
-from panfit.serve.queries import Query, Ranked, Recommend
+from panfit.serve.queries import Complete, Query, Ranked, Recommend, finished
+from panfit.serve.waiting import BusyError as BusyError
+from panfit.serve.waiting import Line, Waiting, tell
 
 log = logging.getLogger("panfit.serve")
 
 T = TypeVar("T")
+Asked = Query | Callable[[Recommender], Any]
 State = Literal["starting", "ready", "failed", "stopped"]
 
 RANKINGS_BYTES = 64 << 20
@@ -42,10 +47,6 @@ KEPT_KINDS = (
     queries.Recommend | queries.Complete | queries.Score | queries.Explain | queries.SimilarUsers | queries.SimilarItems
 )
 """Questions whose answers are kept. Photos are nobody's business; newcomers are kept by who asked for them."""
-
-
-class BusyError(Exception):
-    """Too many questions wait already, or this one has waited too long. Asking again later helps."""
 
 
 @dataclass(frozen=True)
@@ -62,15 +63,14 @@ class Work:
     total: int = 0
 
 
-@dataclass(frozen=True, eq=False)
-class _Waiting:
-    asked: "Query | Callable[[Recommender], Any]"
-    answer: "asyncio.Future[Any]"
-    loop: asyncio.AbstractEventLoop
+class Observer(Protocol):
+    """Is told what the thread does, in the thread."""
 
-    def tell(self, answer: Any, error: Exception | None) -> None:
-        with contextlib.suppress(RuntimeError):  # its loop is closed: nobody waits
-            self.loop.call_soon_threadsafe(_tell, self.answer, answer, error)
+    def batch(self, size: int) -> None:
+        """So many questions were taken at a time."""
+
+    def waited(self, seconds: float) -> None:
+        """One of them had waited so long."""
 
 
 class Engine:
@@ -85,6 +85,7 @@ class Engine:
 
     Attributes:
         progress: what the thread is busy with, where that is known to take long; None otherwise. For any thread.
+        observer: is told of batches; None: nobody is.
         failure: why preparing failed; None where it did not.
     """
 
@@ -100,9 +101,10 @@ class Engine:
     ) -> None:
         self.recommender = recommender
         self.progress: Work | None = None
+        self.observer: Observer | None = None
         self.failure: str | None = None
-        self._waiting: queue.Queue[_Waiting | None] = queue.Queue(waiting)
-        self._seconds, self._batch = seconds, batch
+        self._line: Line[Asked] = Line(waiting, seconds)
+        self._batch = batch
         self._rankings: Kept[User, Ranking] = Kept(rankings_bytes, ranking_bytes)
         self._answers: Kept[Query, Any] = Kept(answers_bytes, answer_bytes)
         self._thread: threading.Thread | None = None
@@ -121,7 +123,7 @@ class Engine:
     @property
     def num_waiting(self) -> int:
         """Questions that nobody has begun to answer."""
-        return self._waiting.qsize()
+        return len(self._line)
 
     @property
     def kept_bytes(self) -> int:
@@ -140,11 +142,10 @@ class Engine:
         with self._starting:
             self._is_stopped = True  # new questions are refused
             if self._thread is not None:
-                self._waiting.put(None)
+                self._line.close()
                 self._thread.join()
                 self._thread = None
-        for each in self._left():  # came while the thread was ending
-            each.tell(None, BusyError("the service is stopping"))
+        tell([(each, None, BusyError("the service is stopping")) for each in self._line.leave()])  # came at the last
 
     @overload
     async def ask(self, query: queries.Recommend | queries.Complete | queries.Score) -> Ranked: ...
@@ -182,21 +183,10 @@ class Engine:
         self._rankings.drop(lambda key: key is user or key == user)
         self._answers.drop(lambda query: user in (query.user, getattr(query, "against", None)))  # type: ignore[union-attr]
 
-    async def _queued(self, asked: "Query | Callable[[Recommender], Any]") -> Any:
-        loop = asyncio.get_running_loop()
-        waiting = _Waiting(asked, loop.create_future(), loop)
+    async def _queued(self, asked: Asked) -> Any:
         if self._is_stopped:
             raise BusyError("the service is stopping")
-        try:
-            self._waiting.put_nowait(waiting)
-        except queue.Full:
-            raise BusyError("too many questions are waiting") from None
-        try:
-            return await asyncio.wait_for(waiting.answer, self._seconds)
-        except TimeoutError:
-            if waiting.answer.done() and not waiting.answer.cancelled():
-                raise  # the answer itself
-            raise BusyError(f"no answer within {self._seconds:g} s") from None
+        return await self._line.join(asked)
 
     def _run(self) -> None:
         try:
@@ -209,9 +199,10 @@ class Engine:
         self.recommender.progress = self._told("looking at the items")
         self._is_prepared, self.progress = True, None
         while True:
-            batch = self._take()
-            self._answer([each for each in batch if each is not None])
-            if None in batch:
+            batch, is_last = self._line.take(self._batch)
+            self._observe(batch)
+            self._answer(batch)
+            if is_last:
                 return
 
     def _prepare(self) -> None:
@@ -233,28 +224,18 @@ class Engine:
 
         return told
 
-    def _take(self) -> list[_Waiting | None]:
-        """All that wait, at least one, at most a batch."""
-        batch = [self._waiting.get()]
-        while batch[-1] is not None and len(batch) < self._batch:
-            try:
-                batch.append(self._waiting.get_nowait())
-            except queue.Empty:
-                break
-        return batch
+    def _observe(self, batch: Sequence[Waiting[Asked]]) -> None:
+        if self.observer is not None and batch:
+            self.observer.batch(len(batch))
+            now = time.perf_counter()
+            for each in batch:
+                self.observer.waited(now - each.since)
 
-    def _left(self) -> list[_Waiting]:
-        left = []
-        with contextlib.suppress(queue.Empty):
-            while True:
-                left.append(self._waiting.get_nowait())
-        return [each for each in left if each is not None]
-
-    def _answer(self, batch: Sequence[_Waiting]) -> None:
+    def _answer(self, batch: Sequence[Waiting[Asked]]) -> None:
         """Answer questions, equal ones once; a change parts those before it from those after it."""
-        alike: dict[Query, list[_Waiting]] = {}
+        alike: dict[Query, list[Waiting[Asked]]] = {}
         for each in batch:
-            if each.answer.cancelled():  # nobody waits for it any more
+            if each.is_over:  # nobody waits for it any more
                 continue
             if isinstance(each.asked, Query):
                 alike.setdefault(each.asked, []).append(each)
@@ -266,20 +247,46 @@ class Engine:
                 self._answers.drop(lambda _: True)
         self._answer_alike(alike)
 
-    def _answer_alike(self, alike: dict[Query, list[_Waiting]]) -> None:
-        for query, asked in sorted(alike.items(), key=lambda each: self._answers.get(each[0]) is None):
-            if not all(each.answer.cancelled() for each in asked):
-                self._tell(asked, lambda _, query=query: self._found(query))  # type: ignore[misc]
+    def _answer_alike(self, alike: dict[Query, list[Waiting[Asked]]]) -> None:
+        """Answer different questions: what is kept, then light completions, together, then the others in turn."""
+        is_kept = {query: self._answers.get(query) is not None for query in alike}
+        for query in alike:
+            if is_kept[query]:
+                self._tell_found(query, alike[query])
+        light = self._light([query for query in alike if isinstance(query, Complete) and not is_kept[query]])
+        for query, answer in light.items():
+            self._answers.put(query, answer)
+        tell([(each, answer, None) for query, answer in light.items() for each in alike[query]])
+        for query in alike:
+            if not is_kept[query] and query not in light:
+                self._tell_found(query, alike[query])
 
-    def _tell(self, asked: Sequence[_Waiting], call: Callable[[Recommender], Any]) -> None:
+    def _light(self, queries: Sequence[Complete]) -> dict[Query, Ranked]:
+        """Answers to those that are light; whoever is not among them is answered alone, and hears what is wrong."""
+        asked: dict[Query, Unfinished] = {}
+        for query in queries:
+            with contextlib.suppress(Exception):
+                unfinished = query.asked(self.recommender)
+                if self.recommender.is_light(unfinished):
+                    asked[query] = unfinished
+        answers: list[Ranked] = []
+        if asked:
+            with contextlib.suppress(Exception), _one_thread():
+                answers = finished(self.recommender, list(asked.values()))
+        return dict(zip(asked, answers, strict=False))  # all of them or none
+
+    def _tell_found(self, query: Query, asked: Sequence[Waiting[Asked]]) -> None:
+        if not all(each.is_over for each in asked):
+            self._tell(asked, lambda _: self._found(query))
+
+    def _tell(self, asked: Sequence[Waiting[Asked]], call: Callable[[Recommender], Any]) -> None:
         answer, error = None, None
         try:
             answer = call(self.recommender)
         except Exception as raised:  # whoever asked shall hear of it; the thread goes on
             error = raised
         self.progress = None
-        for each in asked:
-            each.tell(answer, error)
+        tell([(each, answer, error) for each in asked])
 
     def _found(self, query: Query) -> Any:
         found = self._answers.get(query)
@@ -300,14 +307,16 @@ class Engine:
         return ranking
 
 
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """Inside, torch computes in this thread alone: of a few milliseconds, helpers take more than they give."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 class _StoppedError(Exception):
     """The engine is stopped while it prepares."""
-
-
-def _tell(future: "asyncio.Future[Any]", answer: Any, error: Exception | None) -> None:
-    if future.done():  # nobody waits for it any more
-        return
-    if error is None:
-        future.set_result(answer)
-    else:
-        future.set_exception(error)

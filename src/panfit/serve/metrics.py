@@ -22,6 +22,7 @@ from panfit.serve.photos import thumbnails_of
 from panfit.serve.service import Service
 
 LATENCIES_S = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+BATCHES = (1, 2, 4, 8, 16, 32, 64)
 COUNT_SECONDS = 5.0
 """So long a count of the newcomers is told again before the database is asked anew."""
 UNANSWERED = "none"
@@ -53,6 +54,15 @@ class Metrics:
         self.running = Gauge("panfit_http_requests_running", "Requests that are being answered.", registry=registry)
         self._waiting = Gauge("panfit_questions_waiting", "That the model has not begun to answer.", registry=registry)
         self._kept = Gauge("panfit_kept_answer_bytes", "Of answers and rankings held in memory.", registry=registry)
+        self._batches = Histogram(
+            "panfit_batch_size", "Questions that the model was asked at a time.", buckets=BATCHES, registry=registry
+        )
+        self._waits = Histogram(
+            "panfit_wait_seconds",
+            "From a question to the model until it was taken up.",
+            buckets=LATENCIES_S,
+            registry=registry,
+        )
         self._is_ready = Gauge("panfit_ready", "Whether the model is prepared.", registry=registry)
         self._newcomers = Gauge("panfit_newcomers", "Newcomers in the database.", registry=registry)
         self._is_up = Gauge("panfit_database_up", "Whether the database answers.", registry=registry)
@@ -61,6 +71,14 @@ class Metrics:
         worker.labels(str(os.getpid()), panfit.__version__).set(1)
         ProcessCollector(registry=registry)  # process_resident_memory_bytes, _cpu_seconds_total, _open_fds ...
         self._counted_at = -COUNT_SECONDS
+
+    def batch(self, size: int) -> None:
+        """So many questions were taken up at a time. With `waited`, what `Engine.observer` is to have."""
+        self._batches.observe(size)
+
+    def waited(self, seconds: float) -> None:
+        """One of them had waited so long."""
+        self._waits.observe(seconds)
 
     def read(self, app: FastAPI) -> bytes:
         """All of it, as text. Asks the database, so not in the event loop."""
@@ -135,6 +153,6 @@ def install(app: FastAPI, service: Service) -> None:
         app: not started yet.
         service: the app's.
     """
-    app.state.metrics = Metrics(service)
+    app.state.metrics = service.engine.observer = Metrics(service)
     app.include_router(router)
     app.add_middleware(Meter, metrics=app.state.metrics)

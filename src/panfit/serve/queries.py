@@ -3,9 +3,11 @@
 A query can be compared: equal ones that wait together are answered once. Never imports the web.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from panfit.answers import Alike, Ranking, Source
+from panfit.answers import Alike, Filters, Ranking, Source
+from panfit.complete import Unfinished
 from panfit.encode import FloatArray
 from panfit.explain import Explanation
 from panfit.ids import OutfitIds
@@ -61,16 +63,15 @@ class Complete:
     repeat: int | None = None
 
     def answer(self, recommender: Recommender) -> Ranked:
-        found = recommender.complete(
-            self.user,
-            dict(self.given),
-            self.top,
-            slots=self.slots,
-            among=self.among,
-            exclude=self.exclude,
-            repeat=self.repeat,
-        )
+        found = recommender.complete(self.user, dict(self.given), self.top, **self._filters())
         return _ranked(recommender, self.user, *found)
+
+    def asked(self, recommender: Recommender) -> Unfinished:
+        """The question, checked, so that it can be answered together with others. Raises as `Recommender.complete`."""
+        return recommender.unfinished(self.user, dict(self.given), self.top, **self._filters())
+
+    def _filters(self) -> Filters:
+        return Filters(slots=self.slots, among=self.among, exclude=self.exclude, repeat=self.repeat)
 
 
 @dataclass(frozen=True)
@@ -144,6 +145,12 @@ class SimilarItems:
 
 
 Query = Recommend | Complete | Score | ScorePhotos | Explain | Fit | SimilarUsers | SimilarItems
+
+
+def finished(recommender: Recommender, asked: Sequence[Unfinished]) -> list[Ranked]:
+    """What `Complete.answer` gives to each of these questions, to the last bit, computed together."""
+    answers = recommender.finish(asked)
+    return [Ranked(each.outfits, each.scores, each.general, each.personal) for each in answers]
 
 
 def _ranked(recommender: Recommender, user: User, outfits: list[OutfitIds], scores: FloatArray) -> Ranked:

@@ -262,17 +262,15 @@ class ReadyOut(BaseModel):
     status: Literal["ready"] = "ready"
 
 
-def ranking(user_id: str, slots: Sequence[Slot], ranked: Ranked) -> OutfitsOut:
-    """Outfits as a client gets them."""
+def ranking(user_id: str, slots: Sequence[Slot], ranked: Ranked) -> dict[str, Any]:
+    """Outfits as a client gets them: `OutfitsOut`, not checked once more, for these are most of what is answered."""
     names = [slot.name for slot in slots]
     parts = zip(ranked.outfits, ranked.scores.tolist(), ranked.general.tolist(), ranked.personal.tolist(), strict=True)
-    return OutfitsOut(
-        user=user_id,
-        outfits=[
-            OutfitOut(items=dict(zip(names, outfit, strict=True)), score=score, general=general, personal=personal)
-            for outfit, score, general, personal in parts
-        ],
-    )
+    outfits = [
+        {"items": dict(zip(names, outfit, strict=True)), "score": score, "general": general, "personal": personal}
+        for outfit, score, general, personal in parts
+    ]
+    return {"user": user_id, "outfits": outfits}
 
 
 def similar_users(alike: Alike) -> list[SimilarUser]:

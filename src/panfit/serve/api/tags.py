@@ -48,8 +48,10 @@ def _hash_of(dataset: Dataset) -> str:
     return hashlib.sha256(told.encode()).hexdigest()
 
 
-def private(told: BaseModel, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    """An answer about somebody that nobody keeps: a model as JSON."""
+def private(
+    told: BaseModel | Mapping[str, Any], status: int = 200, headers: Mapping[str, str] | None = None
+) -> Response:
+    """An answer about somebody that nobody keeps: a model, or what is one already, as JSON."""
     kept = {"Cache-Control": "private, no-store", **(headers or {})}
     return Response(to_json(told), status, kept, "application/json")
 
@@ -86,6 +88,6 @@ class Tagged:
         """304."""
         return Response(status_code=304, headers=self.headers)
 
-    def answer(self, told: BaseModel | Sequence[BaseModel]) -> Response:
+    def answer(self, told: BaseModel | Sequence[BaseModel] | Mapping[str, Any]) -> Response:
         """200 with a model, or several, as JSON."""
         return Response(to_json(told), headers=self.headers, media_type="application/json")

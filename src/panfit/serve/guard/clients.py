@@ -1,5 +1,6 @@
 """CLIENTS: on whose account a request goes. A trusted proxy alone is believed when it says for whom it asks."""
 
+import functools
 import ipaddress
 from collections.abc import Sequence
 
@@ -55,6 +56,7 @@ class Clients:
         return any(address in network for network in self._trusted)
 
 
+@functools.lru_cache(maxsize=4096)
 def address_of(text: str) -> Address | None:
     """An address as peers and headers give it, perhaps in brackets or with a port; None if it is none."""
     text = text.strip()
