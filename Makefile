@@ -2,7 +2,7 @@
 # The virtual environment is .venv; stamp files in it remember what is installed, so that a second `make` starts at once.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test browser check format results experiments bench clean
+.PHONY: help demo serve test browser check format results experiments bench scale clean
 .DELETE_ON_ERROR:
 
 # A waiting OpenMP thread must sleep, not spin: on a shared machine spinning costs a factor of 50.
@@ -51,6 +51,10 @@ experiments: $(VENV)/.has-dev ## run again what results/*.json came from (hours)
 
 bench: $(VENV)/.has-dev ## measure speed and memory (idle machine, minutes a case), then write docs/benchmarks.md
 	$(BIN)/python -m benchmarks.speed
+	$(BIN)/python -m panfit.reproduce.document
+
+scale: $(VENV)/.has-dev ## measure how cost grows with the data (half an hour, 12 GB of disk), then write docs/benchmarks.md
+	$(BIN)/python -m benchmarks.scale --work runs/scale
 	$(BIN)/python -m panfit.reproduce.document
 
 clean: ## remove the virtual environment, the demo's output and the tools' caches

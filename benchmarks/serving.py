@@ -13,6 +13,10 @@ questions come twice; users' code tables are made before the clock starts. Three
                                                             writes results/benchmarks/serving.json
 
 The rate limit is raised out of the way; all else is as it is by default. The target is judged on "default".
+
+Of each measurement it is told how large the model's batches were, and what a request cost the server: its event loop
+(HTTP, JSON) and its other threads (the model), in milliseconds of CPU. They share an interpreter, so that these add up.
+"ceiling" is what the server could answer if the model cost nothing: GET /health, and a completion whose answer is kept.
 """
 
 import os
@@ -21,6 +25,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch: its OpenMP 
 
 import argparse
 import asyncio
+import itertools
 import json
 import multiprocessing
 import socket
@@ -42,6 +47,7 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 CLIENTS, MOST_CLIENTS = (1, 8, 32), 32
 KINDS = ("recommend", "complete", "both")
+CEILINGS = ("health", "kept")
 CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "default": {},
     "no-answers": {"answers_bytes": 0},
@@ -63,13 +69,15 @@ class Shop:
 
 @dataclass(frozen=True)
 class Question:
-    """One of the two; ``given`` is None in a recommendation."""
+    """One of the two; ``given`` is None in a recommendation. Nobody's: whether the server lives."""
 
-    user: str
+    user: str | None
     top: int
     given: dict[str, str] | None
 
     def request(self) -> bytes:
+        if self.user is None:
+            return b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n"
         if self.given is None:
             query = f"user={quote(self.user, safe='')}&top={self.top}"
             return f"GET /v1/recommendations?{query} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
@@ -79,7 +87,11 @@ class Question:
 
 
 def draw(shop: Shop, kind: str, seed: int) -> Iterator[Question]:
-    """Questions without end, of one kind or of both in turn."""
+    """Questions without end, of one kind or of both in turn; or the same again and again."""
+    if kind == "health":
+        yield from itertools.repeat(Question(None, 0, None))
+    if kind == "kept":
+        yield from itertools.repeat(next(draw(shop, "complete", 0)))
     rng = np.random.default_rng(seed)
     for number in range(MOST_QUESTIONS):
         user, top = shop.users[int(rng.integers(len(shop.users)))], int(rng.integers(1, 21))
@@ -115,6 +127,7 @@ def ask_the_library(options: argparse.Namespace) -> dict[str, Any]:
         times: list[float] = []
         end = time.perf_counter() + options.seconds
         for question in draw(shop, kind, seed=1):
+            assert question.user is not None
             query = (
                 Recommend(question.user, question.top)
                 if question.given is None
@@ -207,18 +220,56 @@ def resident_mb(process: int) -> float:
     return held / 1024
 
 
-def get(port: int, path: str) -> int:
-    """The status of a GET; 0 where nobody listens."""
+def cpu_seconds(process: int) -> tuple[float, float]:
+    """CPU of a process's main thread, and of its others, Linux."""
+    of_thread = {}
+    for folder in Path(f"/proc/{process}/task").iterdir():
+        fields = (folder / "stat").read_text("utf-8").rpartition(")")[2].split()
+        of_thread[int(folder.name)] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return of_thread[process], sum(of_thread.values()) - of_thread[process]
+
+
+def get(port: int, path: str) -> tuple[int, str]:
+    """The status and body of a GET; 0 where nobody listens."""
     import http.client
 
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=ANSWER_S)
     try:
         connection.request("GET", path)
-        return connection.getresponse().status
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode("utf-8", "replace")
     except OSError:
-        return 0
+        return 0, ""
     finally:
         connection.close()
+
+
+def batches(port: int) -> tuple[float, float]:
+    """How many questions the model was asked, and in how many batches."""
+    told = dict(line.rpartition(" ")[::2] for line in get(port, "/metrics")[1].splitlines())
+    return float(told["panfit_batch_size_sum"]), float(told["panfit_batch_size_count"])
+
+
+def watched(
+    pool: Any,
+    server: "subprocess.Popen[bytes]",
+    port: int,
+    shop: Shop,
+    kind: str,
+    clients: int,
+    seconds: float,
+    seed: int,
+) -> dict[str, Any]:
+    """`press`, and what it cost the server."""
+    asked, cpu = batches(port), cpu_seconds(server.pid)
+    found: dict[str, Any] = pool.apply(press, (port, shop, kind, clients, seconds, seed))
+    loop_s, others_s = (after - before for before, after in zip(cpu, cpu_seconds(server.pid), strict=True))
+    questions, num_batches = (after - before for before, after in zip(asked, batches(port), strict=True))
+    return found | {
+        "loop_ms": round(1e3 * loop_s / found["requests"], 3),
+        "model_ms": round(1e3 * others_s / found["requests"], 3),
+        "mean_batch": round(questions / num_batches, 1) if num_batches else None,
+    }
 
 
 def measure(options: argparse.Namespace, name: str, shop: Shop, pool: Any) -> dict[str, Any]:
@@ -232,20 +283,25 @@ def measure(options: argparse.Namespace, name: str, shop: Shop, pool: Any) -> di
         start = time.perf_counter()
         server = subprocess.Popen([*map(str, command), "--database", f"{folder}/likes.db"], cwd=ROOT)
         try:
-            while get(port, "/ready") != 200:
+            while get(port, "/ready")[0] != 200:
                 if server.poll() is not None or time.perf_counter() - start > START_S:
                     raise SystemExit("the server did not come up")
                 time.sleep(0.05)
             found: dict[str, Any] = {"ready_s": round(time.perf_counter() - start, 2)}
             for user in shop.users:
-                if (status := get(port, f"/v1/recommendations?user={quote(user, safe='')}")) != 200:
+                if (status := get(port, f"/v1/recommendations?user={quote(user, safe='')}")[0]) != 200:
                     raise SystemExit(f"asked for {user!r}'s recommendations, the server says {status}")
             for kind in KINDS:
                 for clients in CLIENTS:
                     seed = 100 * KINDS.index(kind) + clients
-                    pressed = pool.apply(press, (port, shop, kind, clients, options.seconds, seed))
+                    pressed = watched(pool, server, port, shop, kind, clients, options.seconds, seed)
                     found.setdefault(kind, {})[str(clients)] = pressed
                     print(name, kind, clients, pressed, file=sys.stderr, flush=True)
+            if name == "default":
+                for kind in CEILINGS:
+                    pressed = watched(pool, server, port, shop, kind, MOST_CLIENTS, options.seconds, 0)
+                    found.setdefault("ceiling", {})[kind] = pressed
+                    print(name, "ceiling", kind, pressed, file=sys.stderr, flush=True)
             if name == "default" and options.minutes:
                 long = pool.apply_async(press, (port, shop, "both", MOST_CLIENTS, 60 * options.minutes, 7))
                 held = []

@@ -5,11 +5,15 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from panfit import complete, people, search
+from panfit.answers import Filters
+from panfit.compose import Canvas, best_outfits
 from panfit.config import Config
 from panfit.errors import CheckpointError, DataError, UnknownIdError
 from panfit.features.inputs import ItemInputs
@@ -242,6 +246,126 @@ def test_a_batch_of_users_equals_a_loop(recommender: Recommender) -> None:
     assert_same(
         (outfits[1], scores[1]), brute_force(recommender, me, {"top": "top-1", "bottom": "bottom-2"}, ["shoe"])[:3]
     )
+
+
+def drawn_questions(count: int, seed: int) -> list[tuple[str | Newcomer, dict[str, str], int, Filters]]:
+    """Whoever, whatever is given, one or several slots open, with all sorts of filters."""
+    rng = np.random.default_rng(seed)
+    me = Newcomer("me", likes=(), dislikes=(), embedding=torch.randn(16, generator=torch.Generator().manual_seed(1)))
+    people: tuple[str | Newcomer, ...] = ("ann", "bob", "eve", me)
+    questions = []
+    for _ in range(count):
+        worn = {slot.name: f"{slot.category}-{int(rng.integers(COUNTS[slot.category]))}" for slot in SLOTS}
+        if worn["top"] == worn["top2"]:
+            worn["top2"] = "top-0" if worn["top"] != "top-0" else "top-1"
+        names = rng.permutation([slot.name for slot in SLOTS])
+        slots = names[: int(rng.integers(1, 4))].tolist()
+        filters = Filters(slots=slots, width=int(rng.integers(1, 9)))
+        if rng.random() < 0.3:
+            filters["repeat"] = 1 + int(rng.integers(2))
+        if rng.random() < 0.3:
+            filters["exclude"] = ["shoe-0", "top-3"]
+        given = {name: item for name, item in worn.items() if name not in slots and rng.random() < 0.9}
+        questions.append((people[int(rng.integers(4))], given, 1 + int(rng.integers(12)), filters))
+    return questions
+
+
+@pytest.mark.parametrize(("pair_weight", "together"), [("diagonal", 1024), ("diagonal", 9), ("full", 1024)])
+@pytest.mark.parametrize("shortlisted", [False, True])
+def test_different_questions_are_answered_together_as_each_alone(
+    pair_weight: str, together: int, shortlisted: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(complete, "TOGETHER", together)
+    monkeypatch.setattr(complete, "LEAST", 3)
+    recommender, alone = (make_recommender(make_dataset(), model={"pair_weight": pair_weight}) for _ in range(2))
+    questions = drawn_questions(60, seed=together)
+    if shortlisted:
+        for each in (recommender, alone):
+            each.prepare(2)
+        for *_, filters in questions:
+            filters["search"] = "two-stage"
+    asked = [recommender.unfinished(user, given, top, **filters) for user, given, top, filters in questions]
+    assert {len(each.choices) for each in asked} == {1, 2, 3}
+    finished = recommender.finish(asked)
+    for (user, given, top, filters), found in zip(questions, finished, strict=True):
+        outfits, scores = alone.complete(user, given, top, **filters)
+        general, personal = alone.score_parts(user, outfits)
+        assert found.outfits == outfits
+        for values, wanted in zip(
+            (found.scores, found.general, found.personal), (scores, general, personal), strict=True
+        ):
+            np.testing.assert_array_equal(values, wanted)
+        np.testing.assert_array_equal(alone.score(user, outfits), scores)
+    assert recommender.finish([]) == []
+
+
+def test_one_open_slot_is_searched_as_a_beam_would(recommender: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Candidates that are worn already, which only `Completer` can be asked about, are left out in both."""
+    completer, eyes = recommender._completer, recommender.people.embedding("bob")
+    worn = recommender.ids.given_rows({"top": "top-1", "top2": "top-5", "bottom": "bottom-2", "shoe": "shoe-3"})
+    category = recommender.dataset.catalogue.category_rows
+    beamed: list[int] = []
+
+    def beam(
+        asked: list[complete.Unfinished], viewer_codes: Any, given_codes: Any, pools: Any, places: list[int]
+    ) -> list[np.ndarray]:
+        assert places == [0]
+        canvas = Canvas(recommender.pan.predictor, viewer_codes[0], asked[0].worn, given_codes[0])
+        outfits, _ = best_outfits(canvas, pools[0], top=asked[0].top)
+        beamed.append(len(outfits))
+        return [outfits]
+
+    for slot, item in enumerate(worn.tolist()):
+        others = np.where(np.arange(4) == slot, -1, worn)
+        asked = complete.Unfinished(eyes, others, {slot: np.flatnonzero(category == category[item])}, top=50)
+        (found,) = completer.finish([asked])
+        with monkeypatch.context() as patched:
+            patched.setattr(completer, "_searched", beam)
+            (wanted,) = completer.finish([asked])
+        np.testing.assert_array_equal(found.outfits, wanted.outfits)
+        np.testing.assert_array_equal(found.scores, wanted.scores)
+    assert beamed == [6, 6, 5, 6]
+
+
+def test_what_takes_long_is_known_beforehand(recommender: Recommender) -> None:
+    one = recommender.unfinished("ann", {"top": "top-1", "bottom": "bottom-2"}, 3)
+    two = recommender.unfinished("ann", {"top": "top-1"}, 3)
+    assert not recommender.is_light(one), "her codes are still to be made"
+    recommender.finish([one])
+    assert recommender.is_light(one)
+    recommender.compose("ann", 1)
+    assert not recommender.is_light(two)
+    assert not recommender.is_light(recommender.unfinished("bob", {"top": "top-1", "bottom": "bottom-2"}, 3))
+    with pytest.raises(UnknownIdError, match="no item 'hat'"):
+        recommender.unfinished("ann", {"top": "hat"})
+    with pytest.raises(DataError, match="no slot is open"):
+        recommender.unfinished("ann", {"top": "top-1", "bottom": "bottom-2", "shoe": "shoe-3"})
+
+
+def test_kept_indexes_are_bounded_and_change_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(search, "FEW_ROWS", 2)  # of which there is an index, then
+    recommender, bounded = (make_recommender(make_dataset()) for _ in range(2))
+    one = recommender._completer._pools
+    few = bounded._completer._pools
+    few._index_bytes = 0
+    for user in ("ann", "bob", "eve", "ann"):
+        for given in ({"top": "top-1", "bottom": "bottom-2"}, {"top": "top-1", "shoe": "shoe-2"}):
+            found, wanted = (each.complete(user, given, 4) for each in (bounded, recommender))
+            assert found[0] == wanted[0]
+            np.testing.assert_array_equal(found[1], wanted[1])
+    assert (len(few._indexes), len(one._indexes)) == (1, 6)
+    for pools in (one, few):
+        assert pools.num_bytes == sum(index.num_bytes for index in pools._indexes.values()) > 0
+
+
+def test_embeddings_are_remembered_up_to_a_bound(recommender: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(people, "KEPT_EMBEDDINGS", 2)
+    seen = [recommender.people.embedding(name) for name in ("ann", "bob", "ann", "eve", "ann", "bob")]
+    assert seen[0] is seen[2] is seen[4]
+    assert seen[1] is not seen[5]
+    table = recommender.people.everybody()
+    for row, place in ((0, 0), (1, 1), (2, 3), (1, 5)):
+        torch.testing.assert_close(seen[place], table[row], rtol=0, atol=0)
 
 
 def test_a_user_in_a_newcomers_clothes_is_the_user(recommender: Recommender) -> None:

@@ -33,6 +33,31 @@ def draw(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
     return users, items, mask
 
 
+def test_with_diagonal_weights_a_row_is_the_same_in_any_batch() -> None:
+    """At a product's size, where matrix products of different shapes do add in different orders."""
+    bits, generator = 512, torch.Generator().manual_seed(5)
+    config = ModelConfig.model_validate({"code_bits": bits})
+    predictor = Predictor(config, pair_mask()).requires_grad_(False)
+    for weight in (predictor.user_item_weight, predictor.item_item_weight):
+        weight.add_(torch.randn(weight.shape, generator=generator))
+    users = torch.randn(97, bits, generator=generator).sign()
+    items = torch.randn(97, NUM_SLOTS, 2, bits, generator=generator).sign()
+    mask = torch.rand(97, NUM_SLOTS, generator=generator) < 0.8
+    mask[:, 0] = True
+    mask[:40] = True  # rows whose slots are all filled are not copied, and yet the same
+    assert predictor.is_rowwise
+    whole = predictor(users, items, mask)
+    query, offset = predictor.completion_query(users, items, mask, 2)
+    for rows in (slice(0, 1), slice(3, 5), slice(0, 40), slice(37, 96), slice(96, 97)):
+        part = predictor(users[rows], items[rows], mask[rows])
+        for name in ("score", "general", "personal"):
+            assert torch.equal(getattr(part, name), getattr(whole, name)[rows])
+        own_query, own_offset = predictor.completion_query(users[rows], items[rows], mask[rows], 2)
+        assert torch.equal(own_query, query[rows])
+        assert torch.equal(own_offset, offset[rows])
+    assert not make_predictor(pair_weight="full").is_rowwise
+
+
 @pytest.mark.parametrize("pair_weight", ["diagonal", "full"])
 def test_equals_the_plain_loops_in_value_and_gradient(pair_weight: str) -> None:
     predictor = make_predictor(pair_weight=pair_weight, learn_alpha=True)

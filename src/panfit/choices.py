@@ -88,7 +88,7 @@ def choices_of(
             "item of that category. Widen what may be chosen"
         )
     # Two slots of one category need two items between them.
-    for rows in found.values():
+    for rows in found.values() if len(found) > 1 else ():
         rivals = [other for other in found if np.array_equal(found[other], rows)]
         if len(rows) < len(rivals):
             names = " and ".join(repr(dataset.slots[other].name) for other in rivals)

@@ -132,24 +132,21 @@ class Completer:
     def _finish(self, asked: Sequence[Unfinished]) -> list[Finished]:
         coder = self.tables.coder
         viewer_codes = coder.viewer_codes(torch.stack([each.viewer for each in asked]), binary=True)  # (A, D)
-        given = [self._packed(each.viewer, np.maximum(each.worn, 0)) for each in asked]  # (S, V * D / 8) each
+        pools = [self._slot_pools(each, viewer_code) for each, viewer_code in zip(asked, viewer_codes, strict=True)]
+        looks = [_Look(self.tables, each.viewer) for each in asked]
+        given = [look.packed(_somewhere(each)) for look, each in zip(looks, asked, strict=True)]  # (S, V * D / 8) each
         given_codes = self._unpacked(np.stack(given), viewer_codes)  # (A, S, V, D) anything where nothing is given
-        canvases = [
-            Canvas(coder.model.predictor, viewer_codes[place], each.worn, given_codes[place])
-            for place, each in enumerate(asked)
-        ]
-        pools = [self._slot_pools(each, canvas) for each, canvas in zip(asked, canvases, strict=True)]
         outfits: list[IntArray] = [each.worn[None] for each in asked]  # (k, S) each
         single = [place for place, each in enumerate(asked) if len(each.choices) == 1]
         for place, found in zip(single, self._searched(asked, viewer_codes, given_codes, pools, single), strict=True):
             outfits[place] = found
         for place, each in enumerate(asked):
-            options = canvases[place], pools[place]
+            options = self._canvas(each, viewer_codes[place], given_codes[place]), pools[place]
             if len(each.choices) > 1 and each.repeat is None:
                 outfits[place], _ = best_outfits(*options, top=each.top, width=each.width)
             elif len(each.choices) > 1 and each.repeat is not None:
                 outfits[place], _ = diverse_outfits(*options, top=each.top, repeat=each.repeat, width=each.width)
-        return self._scored(asked, viewer_codes, outfits)
+        return self._scored(looks, viewer_codes, outfits)
 
     def _searched(
         self,
@@ -181,18 +178,18 @@ class Completer:
         outfits = []
         for place, slot, pool, best in zip(places, slots, own, found, strict=True):
             items = pool.items[best.rows[0]]  # (k,)
-            items = items[~np.isin(items, asked[place].worn)][: asked[place].top]
+            items = items[(items[:, None] != asked[place].worn).all(axis=1)][: asked[place].top]
             filled = np.repeat(asked[place].worn[None], len(items), axis=0)  # (k, S)
             filled[:, slot] = items
             outfits.append(filled)
         return outfits
 
-    def _scored(self, asked: Sequence[Unfinished], viewer_codes: Tensor, outfits: Sequence[IntArray]) -> list[Finished]:
+    def _scored(self, looks: Sequence["_Look"], viewer_codes: Tensor, outfits: Sequence[IntArray]) -> list[Finished]:
         """Viewers' codes (A, D) and the outfits (k, S) found for each -> the same with their scores, sorted."""
         packed, slots, num_codes = [], [], 0
-        for place, (each, rows) in enumerate(zip(asked, outfits, strict=True)):
+        for place, (look, rows) in enumerate(zip(looks, outfits, strict=True)):
             items = np.unique(rows[rows != ABSENT])  # (n,)
-            packed.append(self._packed(each.viewer, items))
+            packed.append(look.packed(items))
             places = np.where(rows == ABSENT, ABSENT, num_codes + np.searchsorted(items, rows))  # (k, S)
             slots.append(np.column_stack([np.full(len(rows), place), places]))  # (k, 1 + S)
             num_codes += len(items)
@@ -208,26 +205,24 @@ class Completer:
             found.append(Finished(rows[order], *kinds))
         return found
 
-    def _packed(self, viewer: Tensor, items: IntArray) -> Packed:
-        """Packed codes (n, V * D / 8) of items (n,)."""
-        whole = self.tables.whole(viewer)
-        return self.tables.packed(viewer, items) if whole is None else whole[items]
-
     @staticmethod
     def _unpacked(packed: Packed, viewer_codes: Tensor) -> Tensor:
         """Packed codes (..., V * D / 8) -> codes (..., V, D), beside the viewers' own (A, D)."""
         codes: Tensor = unpack_codes(torch.from_numpy(packed)).unflatten(-1, (-1, viewer_codes.shape[1]))
         return codes.to(viewer_codes.device)
 
-    def _slot_pools(self, asked: Unfinished, canvas: Canvas) -> dict[int, Pool]:
-        """What each open slot is filled from."""
-        narrowed = self._narrowed(canvas, asked)
+    def _canvas(self, asked: Unfinished, viewer_code: Tensor, given_codes: Tensor) -> Canvas:
+        return Canvas(self.tables.coder.model.predictor, viewer_code, asked.worn, given_codes)
+
+    def _slot_pools(self, asked: Unfinished, viewer_code: Tensor) -> dict[int, Pool]:
+        """What each open slot is filled from; the viewer's own code is (D,)."""
+        narrowed = self._narrowed(asked, viewer_code)
         return {
             slot: self._pools.pool(asked.viewer, rows, alone=rows is not asked.choices[slot])
             for slot, rows in narrowed.items()
         }
 
-    def _narrowed(self, canvas: Canvas, asked: Unfinished) -> Mapping[int, IntArray]:
+    def _narrowed(self, asked: Unfinished, viewer_code: Tensor) -> Mapping[int, IntArray]:
         """The candidates, or of each slot a shortlist of so many that answers do not run out, where that is asked for
         or worth it."""
         choices = asked.choices
@@ -242,7 +237,8 @@ class Completer:
                 narrowed[slot] = rows
             else:
                 size = max(LEAST, asked.top, asked.width, math.ceil(SHARE * len(rows)))
-                query = canvas.query(slot, choices)  # (V * D,)
+                given_codes = self.tables.codes(asked.viewer, _somewhere(asked))  # (S, V, D)
+                query = self._canvas(asked, viewer_code, given_codes).query(slot, choices)  # (V * D,)
                 narrowed[slot] = self.shortlister.shortlist(asked.viewer, query, rows, size)
         return narrowed
 
@@ -258,3 +254,27 @@ class Completer:
         pool = self._pools.pool(viewer, rows)
         found = pool.index.search(code, top, allowed=pool.allowed)
         return pool.items[found.rows[0]], (1 + found.scores[0] / code.shape[1]) / 2
+
+
+def _somewhere(asked: Unfinished) -> IntArray:
+    """(S,) the items that are worn, and anything else where nothing is."""
+    worn = asked.worn[asked.worn != ABSENT]  # (w,)
+    first = worn if len(worn) else next(iter(asked.choices.values()))
+    return np.where(asked.worn == ABSENT, first[0], asked.worn)
+
+
+class _Look:
+    """One viewer's codes, for as long as no items join; a whole table is looked up once.
+
+    Args:
+        tables: his among them.
+        viewer: embedding (D,).
+    """
+
+    def __init__(self, tables: CodeTables, viewer: Tensor) -> None:
+        self._tables, self._viewer = tables, viewer
+        self._whole = tables.whole(viewer)
+
+    def packed(self, items: IntArray) -> Packed:
+        """Packed codes (n, V * D / 8) of items (n,)."""
+        return self._tables.packed(self._viewer, items) if self._whole is None else self._whole[items]

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from panfit.answers import Search
 from panfit.choices import choices_of
-from panfit.complete import Completer
+from panfit.complete import Completer, Unfinished
 from panfit.errors import DataError
 from panfit.outfits import ABSENT, BoolArray, Dataset, IntArray
 
@@ -43,7 +43,7 @@ def swapped(
     *,
     search: Search = "exact",
 ) -> IntArray:
-    """The best outfit after a swap in each slot: a search for each.
+    """The best outfit after a swap in each slot: a search for each, all at once.
 
     Args:
         completer: of the model and its items.
@@ -55,9 +55,9 @@ def swapped(
     Returns:
         (k, S) item rows, one outfit for each slot of ``choices``; each differs from ``worn`` in that slot alone.
     """
-    found = np.zeros((len(choices), len(worn)), dtype=np.int64)  # (k, S)
-    for place, (slot, rows) in enumerate(choices.items()):
+    asked = []
+    for slot, rows in choices.items():
         others = np.where(np.arange(len(worn)) == slot, ABSENT, worn)  # (S,)
-        outfits, _ = completer.fill(viewer, others, {slot: rows}, top=1, repeat=None, width=1, search=search)
-        found[place] = outfits[0]
-    return found
+        asked.append(Unfinished(viewer, others, {slot: rows}, top=1, width=1, search=search))
+    best = [found.outfits[0] for found in completer.finish(asked)]  # (S,) each
+    return np.array(best, dtype=np.int64).reshape(len(best), len(worn))

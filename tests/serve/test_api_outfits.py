@@ -8,6 +8,7 @@ import pytest
 from panfit.encode import FloatArray
 from panfit.ids import OutfitIds
 from panfit.recommend import Recommender
+from panfit.serve.schemas import OutfitsOut
 from panfit.serve.settings import Limits
 from tests.serve.shop_service import COUNTS, USERS, Shop, item, make_recommender, open_shop, outfit
 
@@ -32,7 +33,8 @@ def newcomer(shop: Shop) -> str:
 
 
 def check(answer: Any, library: Recommender, user: Any, outfits: Sequence[OutfitIds], scores: FloatArray) -> None:
-    """An answer is these outfits, with their parts."""
+    """An answer is these outfits, with their parts, in the form that is documented."""
+    assert OutfitsOut.model_validate(answer, strict=True, extra="forbid").model_dump() == answer
     assert [list(each["items"]) for each in answer["outfits"]] == [list(COUNTS)] * len(outfits)
     assert [tuple(each["items"].values()) for each in answer["outfits"]] == list(outfits)
     assert [each["score"] for each in answer["outfits"]] == pytest.approx(scores.tolist(), abs=1e-5)

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
-from panfit.answers import Ranking
-from panfit.errors import UnknownIdError
+from panfit.answers import Completed, Ranking
+from panfit.complete import Unfinished
+from panfit.errors import DataError, UnknownIdError
 from panfit.explain import Explanation
 from panfit.newcomers import Newcomer, User
 from panfit.recommend import Recommender
@@ -202,6 +204,115 @@ def test_equal_questions_are_answered_once_and_rankings_are_made_once(
 
     with running(Engine(recommender)) as engine:
         asyncio.run(ask(engine))
+
+
+class Seen:
+    """An `Observer` that remembers."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+        self.seconds: list[float] = []
+
+    def batch(self, size: int) -> None:
+        self.sizes.append(size)
+
+    def waited(self, seconds: float) -> None:
+        self.seconds.append(seconds)
+
+
+def test_light_completions_are_computed_together_and_mistakes_are_their_own(
+    folder: Path, recommender: Recommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, seen = make_recommender(folder), Seen()
+    for each in (alone, recommender):
+        each.compose(["ann", ".."], 1)  # their codes are there, the others' are not
+    finished, before = count_calls(monkeypatch, recommender, "finish"), torch.get_num_threads()
+    light = [
+        Complete(user, (("top", f"top-{top}"), ("shoe", "shoe-3")), 3) for user in ("ann", "..") for top in (0, 3, 4)
+    ]
+    wrong = Complete("ann", (("shoe", "top-0"), ("top", "top-3")), 3)
+    others = [Complete("ann", (("top", "top-0"),), 2), Complete("new-user", (("top", "top-0"), ("shoe", "shoe-3")), 2)]
+    queries = [light[0], others[0], wrong, *light[1:], others[1]]
+
+    async def ask(engine: Engine) -> list[Any]:
+        blocking = await begun(engine, recommender, block(recommender))
+        tasks = [await queued(engine, query) for query in queries]
+        recommender.may_go.set()  # type: ignore[attr-defined]
+        await blocking
+        finished.clear()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    engine = Engine(recommender)
+    engine.observer = seen
+    with running(engine):
+        answers = asyncio.run(ask(engine))
+    assert [len(asked) for (asked,) in finished] == [6, 1, 1]
+    assert isinstance(answers[2], DataError)
+    assert [plain(answer) for answer in answers] == [plain(answered_alone(query, alone)) for query in queries]
+    assert seen.sizes == [1, 9]
+    assert len(seen.seconds) == 10
+    assert 0 <= min(seen.seconds) <= max(seen.seconds) < WAIT_S
+    assert torch.get_num_threads() == before
+
+
+def test_what_goes_wrong_together_is_tried_alone(recommender: Recommender, monkeypatch: pytest.MonkeyPatch) -> None:
+    recommender.compose(["ann", ".."], 1)
+    queries = [Complete(user, (("top", "top-0"), ("shoe", "shoe-3")), 3) for user in ("ann", "..")]
+    expected = [plain(query.answer(recommender)) for query in queries]
+    real = recommender.finish
+
+    def finish(asked: Sequence[Unfinished]) -> list[Completed]:
+        if len(asked) > 1:
+            raise OSError("the disk is gone")
+        return real(asked)
+
+    monkeypatch.setattr(recommender, "finish", finish)
+
+    async def ask(engine: Engine) -> list[Any]:
+        blocking = await begun(engine, recommender, block(recommender))
+        tasks = [await queued(engine, query) for query in queries]
+        recommender.may_go.set()  # type: ignore[attr-defined]
+        await blocking
+        return await asyncio.gather(*tasks)
+
+    with running(Engine(recommender)) as engine:
+        assert [plain(answer) for answer in asyncio.run(ask(engine))] == expected
+
+
+def test_questions_of_one_turn_of_the_loop_come_in_one_batch(recommender: Recommender) -> None:
+    seen = Seen()
+    engine = Engine(recommender, batch=7)
+    engine.observer = seen
+
+    async def ask() -> None:
+        for _ in range(5):
+            await asyncio.gather(*(engine.ask(SimilarUsers("ann", 1 + top)) for top in range(3)))
+            engine.forget("ann")
+        await asyncio.gather(*(engine.ask(SimilarUsers("ann", 1 + top)) for top in range(16)))
+
+    with running(engine):
+        wait_for(lambda: engine.state == "ready")
+        asyncio.run(ask())
+    assert seen.sizes == [3] * 5 + [7, 7, 2]
+
+
+def test_whoever_waited_too_long_is_not_answered_any_more(
+    recommender: Recommender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ranked = count_calls(monkeypatch, recommender, "rank")
+
+    async def ask(engine: Engine) -> None:
+        blocking = asyncio.create_task(engine.ask(block(recommender)))
+        late = asyncio.create_task(engine.ask(Recommend("ann")))
+        found = await asyncio.gather(blocking, late, return_exceptions=True)
+        assert [type(each) for each in found] == [BusyError, BusyError]
+        recommender.may_go.set()  # type: ignore[attr-defined]
+
+    engine = Engine(recommender, seconds=0.05, batch=1)
+    with running(engine):
+        wait_for(lambda: engine.state == "ready")
+        asyncio.run(ask(engine))
+    assert ranked == []
 
 
 def test_changes_come_in_their_turn_and_nothing_stale_is_answered(folder: Path, recommender: Recommender) -> None:

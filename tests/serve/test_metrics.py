@@ -77,6 +77,21 @@ def test_what_the_service_has_to_say_of_itself(shop: Shop) -> None:
     assert read(shop.client.get("/metrics").text)["panfit_thumbnail_bytes", ()] > 100
 
 
+def test_batches_and_waits_are_counted(shop: Shop) -> None:
+    before = read(shop.client.get("/metrics").text)
+    for top in (1, 2, 3):
+        shop.client.get(f"/v1/recommendations?user=ann&top={top}")
+    after = read(shop.client.get("/metrics").text)
+
+    def grown(name: str, **values: str) -> float:
+        return after[name, labels(**values)] - before[name, labels(**values)]
+
+    assert grown("panfit_batch_size_count") == grown("panfit_batch_size_sum") == 3
+    assert grown("panfit_batch_size_bucket", le="1.0") == 3
+    assert grown("panfit_wait_seconds_count") == 3
+    assert 0 < grown("panfit_wait_seconds_sum") < 60
+
+
 def test_every_name_is_explained(shop: Shop) -> None:
     for family in text_string_to_metric_families(shop.client.get("/metrics").text):
         assert family.documentation.endswith(".") or family.name.startswith("process_"), family.name

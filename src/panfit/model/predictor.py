@@ -91,7 +91,7 @@ class Predictor(nn.Module):
 
     def _scores(self, user_codes: Tensor, item_codes: Tensor, mask: Tensor) -> Scores:
         z_1, z_2 = self._norms(mask, item_codes)  # (B,), (B,)
-        b = item_codes.masked_fill(~mask[:, :, None, None], 0)  # (B, S, V, D)
+        b = _filled(item_codes, mask)  # (B, S, V, D)
         flat = b.flatten(2)  # (B, S, V*D)
         personal_by_item = torch.einsum("bd,bsvd->bs", self._weighted_user(user_codes), b)  # (B, S)
         personal_by_item = personal_by_item * (self.scale * self.alpha / z_1)[:, None]  # (B, S)
@@ -127,7 +127,7 @@ class Predictor(nn.Module):
         is_open = torch.arange(num_slots, device=mask.device) == slots[:, None]  # (B, S)
         filled = mask | is_open  # (B, S)
         # With a code of zeros in the open slot, Eq. 4 gives what the other slots contribute, under the final z1, z2.
-        others = item_codes.masked_fill(~(mask & ~is_open)[:, :, None, None], 0)  # (B, S, V, D)
+        others = _filled(item_codes, mask & ~is_open)  # (B, S, V, D)
         offset = self(user_codes, others, filled).score  # (B,)
         z_1, z_2 = self._norms(filled, item_codes)  # (B,), (B,)
         partners = (self.pair_mask | self.pair_mask.T)[slots]  # (B, S), the slots that pair with the open one
@@ -171,3 +171,10 @@ class Predictor(nn.Module):
                 f"(B, {num_slots}); got {tuple(user_codes.shape)}, {tuple(item_codes.shape)} and "
                 f"{tuple(mask.shape)} {mask.dtype}"
             )
+
+
+def _filled(item_codes: Tensor, mask: Tensor) -> Tensor:
+    """Codes (B, S, V, D) with zeros where a slot is empty, mask (B, S); where none is, they need not be copied."""
+    if mask.device.type == "cpu" and bool(mask.all()):  # to ask a GPU would mean to wait for it
+        return item_codes
+    return item_codes.masked_fill(~mask[:, :, None, None], 0)
