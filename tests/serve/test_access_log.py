@@ -192,7 +192,10 @@ def test_a_process_that_asks_for_it_twice_writes_once(capsys: pytest.CaptureFixt
     assert len(capsys.readouterr().err.splitlines()) == 1
 
 
-def test_without_being_asked_an_app_writes_nothing(tmp_path: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_being_asked_an_app_writes_nothing(
+    tmp_path: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("panfit"), "handlers", [])  # of a command that another test has called
     handlers = [list(logging.getLogger(name).handlers) for name in LOGGERS]
     TestClient(make_app(tmp_path)).get("/v1/users/a")
     assert capsys.readouterr() == ("", "")

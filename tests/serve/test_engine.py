@@ -239,14 +239,13 @@ def test_light_completions_are_computed_together_and_mistakes_are_their_own(
         tasks = [await queued(engine, query) for query in queries]
         recommender.may_go.set()  # type: ignore[attr-defined]
         await blocking
-        finished.clear()
         return await asyncio.gather(*tasks, return_exceptions=True)
 
     engine = Engine(recommender)
     engine.observer = seen
     with running(engine):
         answers = asyncio.run(ask(engine))
-    assert [len(asked) for (asked,) in finished] == [6, 1, 1]
+    assert [len(asked) for (asked,) in finished][-3:] == [6, 1, 1]  # before them, whatever held up the engine
     assert isinstance(answers[2], DataError)
     assert [plain(answer) for answer in answers] == [plain(answered_alone(query, alone)) for query in queries]
     assert seen.sizes == [1, 9]
