@@ -1,5 +1,7 @@
 """Which processor computes, and which arithmetic it does fast: bf16 where it has the instructions, else float32."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
 
@@ -47,3 +49,14 @@ def halve(trunk: nn.Module) -> None:
     for module in trunk.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             module.bfloat16()
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Inside, torch computes with one thread: sums have one order, and work of a few milliseconds wakes no helpers."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)

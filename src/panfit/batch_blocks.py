@@ -7,7 +7,6 @@ the items' maps in one and the same order; every user's codes are made afresh; a
 Never imports train.
 """
 
-import contextlib
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import pyarrow.parquet as pq
 import torch
 
 from panfit.answers import Answer
+from panfit.arithmetic import one_thread
 from panfit.batch_parts import Block, Job, Row, hash_ids, write_part
 from panfit.encode import device_of
 from panfit.errors import CheckpointError
@@ -132,17 +132,6 @@ def model_hash(recommender: Recommender) -> str:
     model = _model(recommender)
     parts = [model.config.model_dump_json(), model.shape.model_dump_json(), str(_beta(recommender))]
     return hashlib.sha256("\n".join([*parts, model_fingerprint(model)]).encode()).hexdigest()
-
-
-@contextlib.contextmanager
-def one_thread() -> Iterator[None]:
-    """Inside, torch computes with one thread."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def died(block: Block) -> str:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from panfit.cli.options import Changed, Data, Json, Run
+from panfit.cli.options import Changed, Data, Engine, Json, RayAddress, Run
 from panfit.cli.terminal import stderr
 from panfit.errors import DataError
 from panfit.exits import EXIT_INTERRUPTED
@@ -22,13 +22,11 @@ def batch(
         Literal["known", "composed"], typer.Option(help="Outfits that somebody likes, or newly composed ones.")
     ] = "known",
     users: Annotated[Path | None, typer.Option(help="A file of user ids, one a line; everybody if not given.")] = None,
-    engine: Annotated[Literal["local", "ray"], typer.Option(help="This machine, or a Ray cluster.")] = "local",
+    engine: Engine = "local",
     workers: Annotated[
         int | None, typer.Option(min=1, help="Processes, each with a model of its own. Locally 1, on Ray one a CPU.")
     ] = None,
-    ray_address: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Of a running cluster that shares a file system with us.")
-    ] = None,
+    ray_address: RayAddress = None,
     block_users: Annotated[int, typer.Option(min=1, help="Users a block: what an interruption can lose.")] = 32,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace another file at --out, at the end.")] = False,
     restart: Annotated[bool, typer.Option("--restart", help="Throw away what was begun.")] = False,

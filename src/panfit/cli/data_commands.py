@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from panfit.cli import serve_command
-from panfit.cli.options import Json
+from panfit.cli.options import Engine, Json, RayAddress
 from panfit.cli.terminal import progress_bar, stderr
 from panfit.exits import EXIT_MISTAKE
 
@@ -62,13 +62,11 @@ def features(
     precision: Annotated[
         Literal["auto", "float32", "bf16"], typer.Option(help="The trunk's arithmetic; auto: bf16 where it is fast.")
     ] = "auto",
-    engine: Annotated[Literal["local", "ray"], typer.Option(help="This process, or a Ray cluster.")] = "local",
+    engine: Engine = "local",
     workers: Annotated[
         int | None, typer.Option(min=1, help="On Ray: actors, each with a trunk of its own; one a CPU if not given.")
     ] = None,
-    ray_address: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Of a running cluster that shares a file system with us.")
-    ] = None,
+    ray_address: RayAddress = None,
 ) -> None:
     """Store a frozen trunk's feature maps of every photo. Ctrl-C keeps what is done; the same command goes on."""
     from panfit.config import Config

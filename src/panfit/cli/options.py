@@ -1,7 +1,7 @@
 """The options and arguments that several commands share, so that one word means one thing everywhere."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,4 +14,8 @@ NewcomerFile = Annotated[
 ]
 Changed = Annotated[
     bool, typer.Option("--allow-changed", help="Take data that has changed since training, as today's catalogue.")
+]
+Engine = Annotated[Literal["local", "ray"], typer.Option(help="This machine, or a Ray cluster.")]
+RayAddress = Annotated[
+    str | None, typer.Option(metavar="ADDRESS", help="Of a running cluster that shares a file system with us.")
 ]

@@ -14,13 +14,12 @@ import contextlib
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, TypeVar, overload
 
-import torch
-
 from panfit.answers import Alike, Ranking
+from panfit.arithmetic import one_thread
 from panfit.complete import Unfinished
 from panfit.encode import FloatArray
 from panfit.explain import Explanation
@@ -271,7 +270,7 @@ class Engine:
                     asked[query] = unfinished
         answers: list[Ranked] = []
         if asked:
-            with contextlib.suppress(Exception), _one_thread():
+            with contextlib.suppress(Exception), one_thread():
                 answers = finished(self.recommender, list(asked.values()))
         return dict(zip(asked, answers, strict=False))  # all of them or none
 
@@ -305,17 +304,6 @@ class Engine:
             ranking = self.recommender.rank(user)
             self._rankings.put(user, ranking)
         return ranking
-
-
-@contextlib.contextmanager
-def _one_thread() -> Iterator[None]:
-    """Inside, torch computes in this thread alone: of a few milliseconds, helpers take more than they give."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class _StoppedError(Exception):
